@@ -16,88 +16,177 @@
 # %% [markdown]
 # # 01 · First song
 #
-# **What this lesson teaches.** How a sentence becomes music: open a session, write a recipe, render it, hear it, make
-# variations, and get the very same take again from its recipe.
+# **For whom:** anybody who can run a cell; no model, no programming and no theory is needed. **How long:** 15 minutes.
+# **You will be able to** make a song out of a sentence, hear it form, change one thing at a time, and get the very same song again.
+# **It runs on** any computer: the *pocket* checkpoint comes with the package. It has the classes of ACE-Step 1.5
+# ([arXiv 2602.00744](https://arxiv.org/abs/2602.00744)) at tiny size and was trained on synthetic music, so expect simple tunes.
 #
-# Everything runs on the *pocket* checkpoint that ships with the package — the same model classes as ACE-Step 1.5 at tiny
-# size, trained on synthetic music, simple tunes. No graphics card, no download, under a minute.
+# **What this lesson teaches.** A *recipe* is all a song is made from. What you say in it stands, what you leave out is decided
+# and written down, and the same recipe gives the same samples on the same machine.
+#
+# <details><summary>On Colab or Kaggle</summary>
+#
+# Run `%pip install acestep_lab` in a cell of its own first, and restart the kernel if it asks for that. The pocket needs no graphics
+# card. A T4 card computes float16 and float32, not bfloat16; the session sees that by itself.
+#
+# </details>
+#
+# Begin with a sound. Run this cell; if you read this where no kernel runs, press play on what came out.
 
 # %%
 from acestep_lab import Recipe, Session
 
 lab = Session.open()
-lab
-
-# %% [markdown]
-# ## A recipe
-# A recipe holds everything asked for. What you leave out is decided for you — and written down in the take. While `make` is
-# at work the cell shows how far it is, with a Stop; after that, the player.
-
-# %%
-recipe = Recipe("warm lo-fi hip hop with soft keys, round bass and lazy drums", seconds=10, seed=7, bpm=84, keyscale="A minor")
+recipe = Recipe("warm lo-fi hip hop with soft keys, round bass and lazy drums", seconds=8, seed=7, bpm=84, keyscale="A minor")
 take = lab.make(recipe)
 take
 
 # %% [markdown]
-# The take carries its recipe *as resolved*: steps, guidance, seed and all.
+# ## What just happened
+#
+# You wrote a [recipe](../CONTRIBUTING.md#words): a caption, a length, a seed, a tempo and a key. The
+# [session](../CONTRIBUTING.md#words) `lab` turned it into a [take](../CONTRIBUTING.md#words): the sound, together with everything it
+# came from.
+#
+# Three small models worked one after another. The *planner*, a language model, filled in what you had left open and wrote a sketch of
+# rhythm and harmony. The *music model* started from pure noise and, in a few steps, changed it into a *latent*: a compact
+# description of the music, some numbers for each hundredth of a second. The *decoder* turned that into sound.
+#
+# Here is that sound as a picture. Time runs to the right, low tones are at the bottom, and the louder something is, the brighter.
 
 # %%
-take.recipe.to_json()
+from acestep_lab.ui.picture_chart import latents, spectrograms
+
+spectrograms("What you hear, as a spectrogram", [("the take", take.audio)])
 
 # %% [markdown]
-# ## Watch it form
-# `start` returns at once. As the last line of a cell (`run`) a run shows itself: the music as it forms, Stop, then the player.
-# It can be iterated (it yields its steps), asked how long it will take, and stopped, also by interrupting the cell. Where a loop of events is at work, as in a notebook, `async for step in run` and
-# `take = await run` leave it awake.
-# Each step holds `state` (where the sampler stands, still noisy) and `estimate` (what the song would be if it ended
-# here). The estimate is worth looking at from the first step.
+# Upright bars are drum strokes, level lines are held notes, and what glows at the bottom is the bass. Let it play and follow it with a
+# finger: after a few seconds you will hear what you see.
+#
+# ## What you said, and what was decided
+#
+# A recipe never changes. The take holds another one, *as resolved*: yours, with every open question answered.
 
 # %%
-run = lab.start(recipe.replace(caption="slow dub techno with deep bass and a soft pad", seed=11))
-for step in run:
-    print(f"step {step.index + 1}/{step.steps}  t={step.t:.2f}  estimate's spread {float(step.estimate.std()):.2f}")
+said, resolved = recipe.to_json(), take.recipe.to_json()
+for name, value in resolved.items():
+    print("you said " if name in said else "decided  ", f"{name:16}", value if len(str(value)) < 60 else f"{str(value)[:57]}…")
+
+# %% [markdown]
+# Nothing remains hidden in the machine. How many steps the music model took, how strongly it listened to your words, which meter the
+# planner chose: all of it can be read, changed, and sent to somebody else.
+#
+# ## Hear it form
+#
+# `start` returns at once and gives a *run*. You can watch a run, stop it, or ask it for its steps. Each
+# [step](../CONTRIBUTING.md#words) knows two things: `state`, where the music model stands, and `estimate`, what the song would be if
+# it ended there.
+#
+# **Predict, then look.** The render below takes eight steps. After which of them will the estimate first look like the finished song:
+# the first, the fourth or the last?
 
 # %%
-from IPython.display import display
+run = lab.start(recipe.replace(caption="slow dub techno with deep bass and a soft pad", seed=11, steps=8))
+steps = list(run)
+named = [(f"estimate after step {n + 1} of {len(steps)}", steps[n].estimate) for n in (0, len(steps) // 2 - 1, len(steps) - 1)]
+latents("The same song, guessed three times", named, run.take().seconds)
 
-steps = run.steps
-for step in (steps[0], steps[len(steps) // 2], steps[-1]):
-    display(step)
+# %% [markdown]
+# <details><summary>What did you expect, and what do you see?</summary>
+#
+# Each picture is a latent: a row is one of its channels, a column a moment, amber is above zero and blue below. The upright pattern,
+# which is the rhythm, is there in the first picture already, only paler. By the fourth step little is left to decide. The first
+# estimate is a cautious guess, an average over all songs that could still come of this noise, and averages are pale.
+# Lesson 03 looks into this properly.
+#
+# </details>
 
 # %%
 run.take()
 
 # %% [markdown]
-# ## Variations
-# The same words, other seeds.
+# ## One thing at a time
+#
+# `replace` gives a new recipe with something changed. To learn what one word, or one number, does to music, change that one only.
+# The [seed](../CONTRIBUTING.md#words) is the number from which the noise at the beginning is drawn: chance, made repeatable.
+#
+# **Predict, then listen.** `vary` keeps the words *and* the planner's sketch, and takes another seed for the music model. What will stay:
+# the tempo, the key, the exact notes?
 
 # %%
-variations = lab.vary(take, seeds=range(2))
-variations[0]
-
-# %%
-variations[1]
+[other] = lab.vary(take, seeds=[8])
+for one in (take, other):
+    print(f"seed {one.recipe.seed}:", lab.analyze(one))
+other
 
 # %% [markdown]
+# <details><summary>What did you expect, and what do you hear?</summary>
+#
+# Tempo, key and the course of the piece are in the words and in the sketch, and both were the same. Strokes, sounds and small turns
+# come from the noise, so they differ. The printed lines are *measured in the sound* by the lab's own ears, not copied from
+# the recipe; those ears say "unsure" where they are, and they err like ears do. A measure that differs between the two is a reason to
+# listen again, not yet a finding. Lesson 05 is about when a difference is more than chance.
+#
+# </details>
+#
 # ## The same again
-# A take's own recipe makes the same take: same recipe, same machine, same bytes.
+#
+# The take's own recipe makes the take again. Not a similar one: the same samples. The name of a take is computed from what it
+# holds, so one look at the name is enough. (On another machine sums may be rounded otherwise in the last digit; then it is the same to
+# the ear, and `lab.verify` tells the two apart.)
 
 # %%
 again = lab.make(take.recipe)
-assert again.id == take.id
+print("the same take:", again.id == take.id)
 print(take.code())
 
 # %% [markdown]
-# ## Keep it
-# Takes are kept in the library: a FLAC with the whole story in its tags, and the latent beside it.
-
-# %%
-lab.keep(take)
-lab.library.takes(most=3)
-
-# %% [markdown]
-# Nothing you hear is stored in the notebook itself. Where it should be, `embed` keeps a few seconds (about 8 kB a second), which
-# play where no kernel is; `export` writes a file for others, by its ending: FLAC, WAV, Opus, MP3, a zip, or a page that plays.
+# Those last lines are a program: sent to a friend who has the package, it makes this song there.
+#
+# ## Keep it, hand it on
+#
+# Everything a run makes is kept in your *library*, a folder: a FLAC that carries its recipe in its tags, and the latent beside it.
+# Nothing you hear is stored in the notebook unless you say so; `take.embed(seconds=3)` puts a few seconds into it, and
+# `take.export("song.mp3")` writes a file for others, its kind by the ending: FLAC, WAV, Opus, MP3, a zip, or a page that plays.
 
 # %%
 take.embed(seconds=3)
+
+# %% [markdown]
+# ## Exercises
+#
+# Put your answer where `...` stands and run the cell. `check` works out what is right from what you hand in; it tells right from wrong
+# and gives a hint. There is more than one right answer to the first.
+#
+# **01.1 Chance alone.** Make a second take that differs from `take` in nothing but the seed. (Hint: which recipe holds *everything*,
+# the planner's decisions too?)
+
+# %%
+from acestep_lab.lessons import check
+
+second = ...
+check("01.1", take, second)
+
+# %% [markdown]
+# **01.2 What you did not say.** Which fields of `take.recipe` did you not ask for? Give their names as a set, such as
+# `{"steps", "shift"}`. What you asked for is in `take.asked`.
+
+# %%
+names = ...
+check("01.2", take, names)
+
+# %% [markdown]
+# **01.3 How much smaller?** The music model never sees the sound, only the latent. How many times as many numbers are there in
+# `take.audio.samples` as in `take.latent`? Both are numpy arrays, and an array has a `.size`.
+
+# %%
+times_smaller = ...
+check("01.3", take, times_smaller)
+
+# %% [markdown]
+# **A harder question, without a check.** Change one word of the caption and nothing else, seed and sketch included, and find a word
+# that moves the music *less* than another seed does. How would you measure "less", so that somebody who disagrees could check you?
+#
+# **Where to go on.** [02 · Every task](02_every_task.ipynb) lets a sketch grow into a piece.
+# [03 · Inside a render](03_inside_a_render.ipynb) opens the loop you have just watched. If you print this page or read it on paper: the
+# folded answers stand right after the cells they speak of, and a browser opens them with a click before it prints.

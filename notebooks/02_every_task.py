@@ -16,164 +16,171 @@
 # %% [markdown]
 # # 02 · Every task
 #
-# **What this lesson teaches.** The nine things the music model can be asked for, each as a small value (`Repaint`, `Cover`,
-# …) and as a verb of the session (`lab.repaint`, `lab.cover`, …); what stays and what changes in each; and how samplers,
-# guidance and batches are chosen. Every line names its seed, so that the lesson sounds the same when it is run again.
+# **For whom:** whoever has made a first song and asks what else there is. **How long:** 30 minutes.
+# **You will be able to** choose, out of nine tasks, the one that changes what you want changed and leaves the rest; and follow a piece back
+# to its first sketch. **It runs on** any computer (the pocket, no graphics card).
 #
-# Everything runs on the *pocket* checkpoint: real model classes at tiny size. On a large checkpoint the same lines make
-# grown-up music. Where a checkpoint was not trained for a task it says so, and names one that was.
+# **What this lesson teaches.** A task says which part of the music is *given* and which is *to be made*. All nine are answers to that
+# one question. We meet them on one small piece that grows from a sketch to a song.
+#
+# Begin with a sound: six seconds from words alone, and that is the first task, **Text2Music**. Nothing is given; all is made.
 
 # %%
 import numpy as np
 
-from acestep_lab import Cover, Recipe, RecipeError, Region, Session, Text2Music
+from acestep_lab import Cover, Recipe, RecipeError, Region, Session
 
 lab = Session.open()
-recipe = Recipe("slow dub techno with deep bass, a soft pad and drums", seconds=8, seed=7, bpm=100, keyscale="A minor")
-sorted(lab.capabilities.tasks)
+recipe = Recipe("slow dub techno with deep bass, a soft pad and drums", seconds=6, steps=8, seed=7, bpm=100, keyscale="A minor")
+sketch = lab.make(recipe)
+sketch
 
 # %% [markdown]
-# ## Text2Music
-# Words alone. The planner (if the checkpoint has one) decides what you left open and writes *audio codes*, a sketch of
-# rhythm and harmony that the music model follows. `thinking=False` goes straight from the words to the music.
+# ## Retake: nearly the same
+#
+# You like the sketch, but not quite. A **Retake** turns the noise it came from a little towards the noise of another seed. `variance` 0 is
+# the same take, bit for bit; 1 is another one; in between lie its neighbours.
 
 # %%
-take = lab.make(recipe)
-take
-
-# %%
-straight = lab.make(recipe.replace(thinking=False))
-straight
-
-# %% [markdown]
-# A **reference** lends its timbre: front, middle and back of it are heard, always the same windows, so the same reference
-# always gives the same timbre.
-
-# %%
-lab.make(recipe.replace(task=Text2Music(reference=take), caption="a bright tune with bells", seed=8))
-
-# %% [markdown]
-# ## Repaint
-# New music inside one region or several, with its own words if you like. Every sample outside the regions and their short
-# crossfades is *identical* to the source's — not similar: identical. `mode` sets how firmly the outside is held while the
-# inside forms.
-
-# %%
-regions = (Region(1, 2), Region(4, 5.5))
-bridge = lab.repaint(take, regions, "brushed drums, softer", mode="balanced", seed=8)
-
-rate = bridge.audio.rate
-time = np.arange(bridge.audio.samples.shape[1]) / rate
-outside = np.all([(time < r.start - 0.03) | (time >= r.end + 0.03) for r in regions], axis=0)
-difference = np.abs(bridge.audio.samples - take.audio.samples).max(axis=0)
-assert difference[outside].max() == 0
-print(f"outside: {difference[outside].max():g}   inside: {difference[~outside].max():.3f}")
-bridge
-
-# %% [markdown]
-# ## Extend
-# More music before, after, or both; the source stays as it is. The new part hears its own lyrics and words.
-
-# %%
-longer = lab.extend(take, before=1, after=3, caption="the same groove opens up, with a bell melody", seed=9)
-print(f"{take.seconds:g} s -> {longer.seconds:g} s")
-longer
-
-# %% [markdown]
-# ## Cover
-# The source's rhythm and harmony in another sound. `strength` is the share of the steps that follow the source before only
-# the words are heard; `noise_strength` starts from the noised source, so that more of its sound stays; `through_codes=False`
-# hears the source as it is instead of through the five-a-second codes.
-
-# %%
-cover = lab.cover(take, "warm lo-fi hip hop with soft keys", strength=0.7, seed=10)
-cover
-
-# %%
-near = lab.cover(take, "warm lo-fi hip hop with soft keys", noise_strength=0.6, through_codes=False, seed=10)
+near = lab.vary(sketch, seeds=[21], variance=0.2)[0]
 near
 
 # %% [markdown]
-# ## Codes out, codes in
-# Any sound can be written as codes, and codes can be covered like a sound: the two give the same music.
+# ## Repaint: a part anew
+#
+# Seconds 3 to 4.5 should hold their breath. A **Repaint** is given all of the piece but a [region](../CONTRIBUTING.md#words), and
+# makes the region, with words of its own if you like.
+#
+# **Predict, then listen.** The new part is made with the rest in view. Will the rest be the same, similar, or new?
 
 # %%
-codes = lab.codes(take)
-print(len(codes), "codes for", take.seconds, "s:", codes[:12], "…")
-of_codes = lab.make(recipe.replace(task=Cover(codes=codes)))
-of_sound = lab.make(recipe.replace(task=Cover(take)))
-print("largest difference between the two:", np.abs(of_codes.latent - of_sound.latent).max())
+bridge = lab.repaint(sketch, Region(3, 4.5), "brushed drums, softer", seed=8)
+bridge
 
 # %% [markdown]
-# ## Retake
-# The same recipe with its start noise turned towards another seed. Variance 0 is the same take bit for bit, 1 another one.
+# <details><summary>What did you expect, and what do you hear?</summary>
+#
+# The same: every sample outside the region and its short crossfades is the sketch's own. Lesson 04 proves it, and says why that is not a
+# matter of course.
+#
+# </details>
+#
+# ## Extend: more of it
+#
+# An **Extend** is given the whole piece and makes what comes before it, after it, or both. The added part hears its own words.
 
 # %%
-same, *others = (lab.vary(take, seeds=[21], variance=variance)[0] for variance in (0.0, 0.1, 0.4))
-assert np.array_equal(same.audio.samples, take.audio.samples)
-for variance, other in zip((0.1, 0.4), others):
-    print(f"variance {variance}: mean distance {np.abs(other.latent - take.latent).mean():.3f}")
-others[0]
+song = lab.extend(bridge, after=3, caption="the same groove opens up, with a bell melody", seed=9)
+print(f"{bridge.seconds:g} s -> {song.seconds:g} s")
+song
 
 # %% [markdown]
-# ## Stems: Extract, Lego, Complete
-# Take one of twelve stems out of a mix; add a stem to it; or accompany a stem with others. Distilled checkpoints cannot do
-# this: they were trained on whole mixes.
+# ## Extract, Lego, Complete: one stem at a time
+#
+# A *stem* is what one player plays. Three tasks work on stems, and they differ in what is given:
+#
+# | task | given | made |
+# |---|---|---|
+# | **Extract** | the mix | one stem of it, alone |
+# | **Lego** | a mix or a stem | one more stem that fits, heard together with it |
+# | **Complete** | a stem | its accompaniment by the stems you name |
+#
+# We take the drums out of the song, and give them a new bass.
 
 # %%
-drums = lab.extract(take, "drums", seed=11)
+drums = lab.extract(song, "drums", seed=11)
 drums
 
 # %%
 lab.lego(drums, "bass", "a round walking bass", seed=12)
 
+# %% [markdown]
+# And the same drums with a small band. (Checkpoints distilled for speed, such as ACE-Step's *turbo*, were trained on whole mixes and
+# cannot work on stems. They say so, and name one that can.)
+
 # %%
 lab.complete(drums, ["bass", "keyboard"], "a small jazz band", seed=13)
 
 # %% [markdown]
-# ## FlowEdit
-# From one description to another without starting over: the loop follows the *difference* between what it hears in the old
-# words and in the new. A window over the schedule (`n_min`, `n_max`) limits how far it goes.
+# ## Cover: the same music in another sound
+#
+# A **Cover** is given the rhythm and harmony of a source and makes all of the sound anew. What it is given are *audio codes*: five numbers a
+# second, the same alphabet in which the planner writes its sketches. Whatever five numbers a second cannot say is left to your words.
+# `strength` is the share of the steps that follow the source; after it only the words are heard.
 
 # %%
-edited = lab.edit(take, "slow dub techno with deep bass, a choir pad and no drums", n_max=0.8, seed=14)
-print("moved by", np.abs(edited.latent - take.latent).mean())
+codes = lab.codes(song)
+print(len(codes), "codes for", song.seconds, "s:", codes[:10], "…")
+cover = lab.cover(song, "warm lo-fi hip hop with soft keys", strength=0.7, seed=10)
+cover
+
+# %% [markdown]
+# **Predict, then listen.** If the source is heard as its codes only, does it matter whether a cover is given the sound or the codes?
+
+# %%
+of_sound = lab.make(recipe.replace(seconds=song.seconds, task=Cover(song)))
+of_codes = lab.make(recipe.replace(seconds=song.seconds, task=Cover(codes=codes)))
+print("largest difference between the two latents:", np.abs(of_sound.latent - of_codes.latent).max())
+
+# %% [markdown]
+# <details><summary>What did you expect, and what came out?</summary>
+#
+# No difference: the two are the same music. With `through_codes=False` a cover hears the source as it is, and with `noise_strength` it starts
+# from the source with noise added instead of from noise alone, so that more of the source's sound stays.
+#
+# </details>
+#
+# ## FlowEdit: from these words to those
+#
+# A **FlowEdit** is given the piece *and* the words it came from. It follows the difference between what the model hears in the
+# old words and in the new ([arXiv 2412.08629](https://arxiv.org/abs/2412.08629)), so that what both say the same stays. `n_max` limits how
+# far back towards noise it goes.
+
+# %%
+edited = lab.edit(cover, "warm lo-fi hip hop with a choir pad", n_max=0.8, seed=14)
 edited
 
 # %% [markdown]
-# ## Samplers and guidance
-# Steps, shift, solver and guidance come from the checkpoint's row. Whoever insists on something odd is told once what
-# usually comes of it. The interval of guidance is given on *t*: 1 is pure noise, 0 the finished song.
+# ## What stays, what changes: one picture
+#
+# Now the lesson's one question, measured. Each line compares a take with the one it was made from: how far apart are their latents at each
+# moment, in spreads of a latent's numbers? Two unrelated takes would stand at about 1.4, the square root of two.
 
 # %%
-for solver in ("euler", "heun", "sde", "dpmpp2m"):
-    made = lab.make(take.recipe.replace(solver=solver, steps=8))
-    print(f"{solver:8}", f"{np.abs(made.latent - take.latent).mean():.3f} from the take of {take.recipe.steps} euler steps")
+from acestep_lab.ui.line_chart import Axis, Line, LineChart
 
-# %%
-for guidance in ("none", "cfg", "apg", "adg", "cfg_zero"):
-    made = lab.make(take.recipe.replace(guidance=guidance, guidance_scale=3.0, guidance_interval=(0.2, 1.0), steps=8))
-    print(f"{guidance:8}", f"loudness {made.audio.loudness():.1f} LUFS")
+
+def apart(child, parent, window=0.2):
+    """Times, and the root of the mean square difference of two latents in each window; as long as the shorter one."""
+    frames = min(len(child.latent), len(parent.latent))
+    width = round(window * len(parent.latent) / parent.seconds)
+    squares = ((child.latent[:frames] - parent.latent[:frames]) ** 2).mean(axis=1)
+    rows = np.sqrt(squares[: frames // width * width].reshape(-1, width).mean(axis=1))
+    return window * (np.arange(len(rows)) + 0.5), rows
+
+
+pairs = {"retake": (near, sketch), "repaint": (bridge, sketch), "extend": (song, bridge), "cover": (cover, song), "edit": (edited, cover)}
+lines = tuple(Line(name, *apart(*pair)) for name, pair in pairs.items())
+LineChart("How far from its parent", Axis("time in seconds"), Axis("distance of latents, in spreads"), lines)
 
 # %% [markdown]
-# ## Several at once
-# A run may hold any number of recipes; those that can share a loop do, and each is what it would have been alone.
+# Read it line by line. The repaint leaves zero only around its region. The extension does not leave it at all, except at the seam: the old
+# music is still in there. The retake stays near everywhere, the cover is far everywhere, for only rhythm and harmony were given, and the edit
+# lies where the two descriptions pull apart.
+#
+# ## Nine tasks, several at once, and a sentence where one cannot be done
+#
+# A run may hold any number of recipes, and each take is what it would have been alone. What cannot be done is said before any
+# work, with what would be right.
 
 # %%
-run = lab.start([recipe.replace(seed=seed, caption=caption, thinking=False) for seed, caption in enumerate(("a slow waltz", "a march"))])
-takes = run.takes()
-alone = lab.make(recipe.replace(seed=1, caption="a march", thinking=False))
-print("in company and alone:", np.abs(takes[1].latent - alone.latent).max())
-
-# %% [markdown]
-# ## What cannot be done is a sentence
-# Before any work, and with what would be right.
-
-# %%
+print(", ".join(sorted(lab.capabilities.tasks)))
+two = lab.start([recipe.replace(seed=seed, caption=words, thinking=False) for seed, words in enumerate(("a slow waltz", "a march"))]).takes()
+alone = lab.make(two[1].recipe)
+print("in company and alone:", np.abs(two[1].latent - alone.latent).max())
 for wrong in (
-    lambda: lab.repaint(take, Region(9, 10)),
-    lambda: lab.make(recipe.replace(seconds=500)),
-    lambda: lab.extract(take, "dums"),
+    lambda: lab.repaint(song, Region(20, 21)),
+    lambda: lab.extract(song, "dums"),
     lambda: lab.make(recipe.replace(task=Cover(codes=(10**6,)))),
 ):
     try:
@@ -182,60 +189,43 @@ for wrong in (
         print("·", sentence)
 
 # %% [markdown]
-# ## What a checkpoint can do, and another one beside it
-# Everything above was asked of the pocket. Other checkpoints can do other things, and say so before anybody asks: the tasks, the
-# knobs of a recipe, the languages, the longest song, the licence of the weights. `acestep-lab checkpoints` lists those there are.
+# Another [checkpoint](../CONTRIBUTING.md#words) can do other things: `lab.cost("base")` says what it would take of this machine before
+# anything loads, and `lab.use("base")` makes it the one at work.
+#
+# ## Exercises
+#
+# **02.1 From here on.** Make a take out of `sketch` that is as long, whose first two seconds are the same samples, and whose rest,
+# or a part of it, is new.
 
 # %%
-can = lab.capabilities
-print(can.family, "·", can.licence, "·", f"{can.seconds[0]:g} to {can.seconds[1]:g} s", "·", len(can.vocabulary.languages), "languages")
-print("knobs:", ", ".join(can.sampling.names()))
-print("by default:", lab.defaults(Text2Music()).given())
+from acestep_lab.lessons import check
+
+new = ...
+check("02.1", sketch, new)
 
 # %% [markdown]
-# A session may hold several. `lab.cost` says what one more would take of this machine before anything is loaded, and `lab.use`
-# makes it the one at work; what two have in common is in memory once. Nothing is downloaded here: a copy of the pocket plays the
-# part of a checkpoint of your own, such as one that you have trained further.
+# **02.2 Longer.** Make a take that is longer than `sketch` and holds all of it. (Before or after? Both are right.)
 
 # %%
-import shutil
-import tempfile
-from pathlib import Path
-
-from acestep_lab.models.loading import POCKET
-
-folder = Path(tempfile.mkdtemp()) / "my-band"
-shutil.copytree(POCKET, folder)
-print(lab.cost(folder))
-lab.use(folder)
-print("at work:", lab.name, "· open:", ", ".join(lab.checkpoints))
-
-# %%
-theirs = lab.make(recipe.replace(seed=15, thinking=False))
-lab.use("pocket")
-ours = lab.make(recipe.replace(seed=15, thinking=False))
-print("the same weights, so the same music:", np.array_equal(theirs.audio.samples, ours.audio.samples))
+longer = ...
+check("02.2", sketch, longer)
 
 # %% [markdown]
-# A recipe may name the checkpoint it is for, and a run may hold recipes for several. A knob that an engine does not have is
-# refused by its own sentence.
+# **02.3 The family tree.** Hand in a list of at least four takes, the oldest first, each made out of the one before by another task. Takes
+# of this lesson will do: `take.parents` says what each came from.
 
 # %%
-mixed = lab.start([recipe.replace(seed=16, checkpoint=name, thinking=False) for name in lab.checkpoints]).takes()
-print([take.recipe.checkpoint for take in mixed])
-try:
-    lab.make(Recipe("a march", top_k=40))
-except RecipeError as sentence:
-    print("·", sentence)
+chain = ...
+check("02.3", chain)
 
 # %% [markdown]
-# ## Where it all came from
-# Every take knows its parents and the recipe that makes it again.
-
-# %%
-print(bridge.parents, "->", bridge.id)
-print(bridge.code())
-assert lab.make(bridge.recipe).id == bridge.id
+# **A harder question, without a check.** Take the drums out of `song`, subtract them from the mix sample by sample, and listen to
+# what is left. Then `lab.stems(song)` and its residual. Why is the sum of made stems not the mix, and what would a model have to promise
+# for it to be?
+#
+# **Where to go on.** [04 · Repaint and prove it](04_repaint_and_prove_it.ipynb) for the edges of a region;
+# [03 · Inside a render](03_inside_a_render.ipynb) for what all nine tasks have in common; ACE-Step's tasks are described in
+# [arXiv 2602.00744](https://arxiv.org/abs/2602.00744). The folded answers stand right after the cells they speak of; open them before you print.
 
 # %%
 lab.close()

@@ -16,88 +16,293 @@
 # %% [markdown]
 # # 03 · Inside a render
 #
-# **What this lesson teaches.** Flow matching, by watching it. A render starts from noise and goes, step by step, to a song.
-# We look at the two things every step knows — where it stands, and where it believes it is going — and check the one formula
-# behind both.
+# **For whom:** whoever wants to know what happens between the words and the music. If you can read a graph you can follow; five lines of
+# numpy are used, and explained. **How long:** 40 minutes.
+# **You will be able to** read the state and the estimate of a step, say what steps, shift, solver and guidance do and show it in a
+# figure. **It runs on** any computer (the pocket, no graphics card).
+#
+# **What this lesson teaches.** A render is a walk from noise to music. At every step the model answers one question: in which direction
+# is the music? Steps, shift, solver and guidance are four ways of asking it.
+#
+# Begin with a sound. The planner sleeps in this lesson (`thinking=False`), so that nothing but the walk makes the music.
 
 # %%
 import numpy as np
-from IPython.display import Image, display
 
 from acestep_lab import Recipe, Session
-from acestep_lab.ui.latent_image import picture, png_bytes
 
 lab = Session.open()
-recipe = Recipe("bright house with piano chords, bass and a steady kick", seconds=6, seed=21, bpm=124, keyscale="C major")
-run = lab.start(recipe.replace(steps=12))
+recipe = Recipe("bright house with piano chords, bass and a steady kick", seconds=6, seed=21, bpm=124, keyscale="C major", steps=12, thinking=False)
+run = lab.start(recipe)
 steps = list(run)
 take = run.take()
 take
 
 # %% [markdown]
-# ## Where it stands: x_t
-# The model was trained on mixtures: `x_t = t · noise + (1 − t) · music`. At t = 1 there is only noise, at t = 0 only music. The
-# sampler moves t from 1 to 0. What it holds on the way looks like noise almost to the end.
-
-# %%
-def show(title, latent):
-    print(title)
-    display(Image(png_bytes(picture(latent)), width=640, height=96))
-
-
-for step in (steps[0], steps[5], steps[-1]):
-    show(f"x_t after step {step.index + 1}, t = {step.t:.2f}", step.state)
-
-# %% [markdown]
-# ## Where it is going: x_0
-# At every step the model says in which direction the music lies (a *velocity* v, from music to noise). Following it all the
-# way at once, `x_0 = x_t − t · v`, gives its best guess of the finished song — already at the first step.
-
-# %%
-for step in (steps[0], steps[2], steps[5], steps[-1]):
-    show(f"estimate at step {step.index + 1}", step.estimate)
-
-# %% [markdown]
-# **Predict, then look:** does the estimate change most in the first steps or in the last ones?
-
-# %%
-estimates = [np.asarray(step.estimate) for step in steps]
-changes = [float(np.sqrt(np.mean((b - a) ** 2))) for a, b in zip(estimates, estimates[1:])]
-for step, change in zip(steps[1:], changes):
-    print(f"step {step.index + 1:2d}  {'█' * round(40 * change / max(changes))} {change:.3f}")
-
-# %% [markdown]
-# Tempo and harmony are decided while t is high; the last steps only polish. That is why schedules spend more steps near the
-# noise (`shift` > 1).
+# ## One formula
 #
-# ## Hear it form
-# Any step can be heard: the session decodes a window of the estimate, exactly as the finished song would sound there.
+# The model works on a [latent](../CONTRIBUTING.md#words): 32 numbers for each moment of the music. It was trained on mixtures
+#
+# > **x_t = t · noise + (1 − t) · music**
+#
+# At *t* = 1 a mixture is all noise, at *t* = 0 all music. Along this straight line the direction from music to noise is always the same,
+# *v = noise − music*, and that *velocity* is what the model learned to guess (flow matching,
+# [arXiv 2210.02747](https://arxiv.org/abs/2210.02747)). A render turns it round: start from noise at *t* = 1 and walk against *v*.
+#
+# So each [step](../CONTRIBUTING.md#words) knows two things. Its `state` is x_t, where the walk stands. Its `estimate` is where the walk
+# would end if it went straight on: **x_0 = x_t − t · v**.
 
 # %%
-early = lab.preview(steps[0], at=3.0, seconds=3.0)
-late = lab.preview(steps[-1], at=3.0, seconds=3.0)
-early
+from acestep_lab.ui.picture_chart import latents, spectrograms
+
+latents("Where the walk stands: x_t", [(f"after step {n + 1}, t = {steps[n].t:.2f}", steps[n].state) for n in (0, 5, 9, 11)], take.seconds)
 
 # %%
-late
+latents("Where it believes it is going: x_0", [(f"estimate of step {n + 1}", steps[n].estimate) for n in (0, 5, 9, 11)], take.seconds)
 
 # %% [markdown]
-# ## Keep a step
-# An early estimate is a take like any other, if you like it.
+# The state looks like noise almost to the end; the estimate shows rhythm from the first step on. A walk is better judged by its
+# estimate. It can be heard as well: the session decodes a window of it, exactly as the finished song would sound there.
+#
+# **Predict, then listen.** In the estimate of step 1, which is there first: the drums' rhythm, or the sound of each instrument?
 
 # %%
-kept = run.keep(3)
-print(kept.id, "from step 4;", "the finished one is", take.id)
+heard = [(f"estimate of step {n + 1}", lab.preview(steps[n], at=3.0, seconds=3.0)) for n in (0, 3, 11)]
+heard[0][1]
+
+# %%
+heard[1][1]
+
+# %%
+spectrograms("The same three seconds, as they form", heard, start=1.5)
 
 # %% [markdown]
-# ## Check the formula
-# The sampler's Euler step is one line: `x ← x + (t_next − t) · v`. From two neighbouring steps we can compute v and get the
-# estimate back.
+# <details><summary>What did you expect, and what do you hear?</summary>
+#
+# Rhythm and register come first, in a blur: the first estimate is the mean of everything that could still become of this noise, and in a
+# mean the details cancel. Lines grow sharp later. "Blurred" is not "quiet": compare the low, broad bands of the first picture with the
+# last.
+#
+# </details>
+#
+# ## The path in a plane
+#
+# A latent of six seconds is a point in a space of 19,200 dimensions. No picture shows that. But a plane through it can be chosen so that
+# as much as possible of the movement lies in it: the plane of the first two *principal components*. Below are three walks in one plane:
+# ours, one from the same noise with other words, and one with the same words from other noise.
 
 # %%
-a, b = steps[4], steps[5]
-before, after, estimate = np.asarray(a.state), np.asarray(b.state), np.asarray(b.estimate)
-v = (before - after) / (a.t - b.t)
-mine = before - a.t * v
-print("largest difference to the session's own estimate:", float(np.abs(mine - estimate).max()))
-assert np.allclose(mine, estimate, atol=1e-3)
+from acestep_lab.ui.line_chart import Axis, Line, LineChart
+
+others = {"same noise, other words": recipe.replace(caption="a slow waltz for strings, without drums"), "other noise, same words": recipe.replace(seed=22)}
+walks = {"ours": steps, **{name: list(lab.start(one)) for name, one in others.items()}}
+
+
+def flat(latent):
+    return np.asarray(latent).reshape(-1)
+
+
+def start_of(first):
+    """The noise that a walk began with: state = t · noise + (1 − t) · estimate, solved for the noise."""
+    return (flat(first.state) - (1 - first.t) * flat(first.estimate)) / first.t
+
+
+paths = {name: np.stack([start_of(walk[0]), *(flat(step.state) for step in walk)]) for name, walk in walks.items()}
+points = np.concatenate(list(paths.values()))
+middle = points.mean(axis=0)
+_, sizes, directions = np.linalg.svd(points - middle, full_matrices=False)
+share = sizes**2 / (sizes**2).sum()
+per_number = np.sqrt(points.shape[1])
+plane = {name: (path - middle) @ directions[:2].T / per_number for name, path in paths.items()}
+LineChart(
+    "Three walks from noise to music",
+    Axis(f"first principal component ({share[0]:.0%} of the movement)"), Axis(f"second ({share[1]:.0%})"),
+    tuple(Line(name, path[:, 0], path[:, 1]) for name, path in plane.items()),
+)
+
+# %% [markdown]
+# Each mark is a step; lengths are in spreads of a latent's numbers. Two walks leave from one point, for they have one noise, and part as
+# the words pull. The third starts elsewhere. See how nearly straight the walks are, and how the marks spread out towards the end: the
+# schedule spends its steps near the noise.
+#
+# ## When is it decided?
+#
+# **Predict, then look.** How far is each estimate from the song it ends as? Will the error fall evenly, mostly in the first steps, or
+# mostly in the last ones? And does the answer depend on whether you count in steps or in *t*?
+
+# %%
+def errors(walk):
+    """How far each estimate is from the last one: root of the mean square, in spreads."""
+    return [float(np.sqrt(np.mean((flat(step.estimate) - flat(walk[-1].estimate)) ** 2))) for step in walk[:-1]]
+
+
+def began(walk):
+    """The t at which each step asked the model."""
+    return [1.0, *(step.t for step in walk[:-1])]
+
+
+shifted = {shift: list(lab.start(recipe.replace(shift=shift))) for shift in (1.0, 3.0, 5.0)}
+by_step = tuple(Line(f"shift {shift:g}", range(1, len(walk)), errors(walk)) for shift, walk in shifted.items())
+by_t = tuple(Line(f"shift {shift:g}", began(walk)[:-1], errors(walk)) for shift, walk in shifted.items())
+LineChart("Distance of the estimate from the finished song", Axis("step"), Axis("distance in spreads"), by_step)
+
+# %%
+LineChart("The same, over t (a walk goes from right to left)", Axis("t: 1 is noise, 0 is music"), Axis("distance in spreads"), by_t)
+
+# %% [markdown]
+# <details><summary>What did you expect, and what do you see?</summary>
+#
+# Over the *steps* the three shifts look like different models. Over *t* they nearly fall on one curve: how much is still open depends
+# above all on how much noise is left, not on how many steps were spent to get there. Shift moves the steps along that curve, so what
+# you choose with it is *which part of the decision gets the most looks*.
+#
+# </details>
+#
+# ## Steps and shift
+#
+# The schedule is `shift · t / (1 + (shift − 1) · t)` over even steps ([arXiv 2403.03206](https://arxiv.org/abs/2403.03206)). In Jupyter
+# the sliders below are alive; the figure after them holds three of their positions still.
+
+# %%
+from ipywidgets import interact
+
+from acestep_lab.diffusion.schedule import times
+
+
+def schedules(count, *shifts):
+    lines = tuple(Line(f"shift {shift:g}", range(1, count + 2), [*times(count, shift), 0.0]) for shift in shifts)
+    return LineChart(f"Where each of {count} steps begins", Axis("step"), Axis("t: 1 is noise, 0 is music"), lines)
+
+
+interact(lambda count, shift: schedules(count, shift), count=(2, 30), shift=(1.0, 6.0, 0.5));
+
+# %%
+schedules(12, 1.0, 3.0, 5.0)
+
+# %% [markdown]
+# ## The solver: what a look buys
+#
+# Between two looks the walk has to guess. *Euler* goes straight on. *Heun* looks again at the end of the step and takes the mean
+# ([arXiv 2206.00364](https://arxiv.org/abs/2206.00364)); *DPM-Solver++ 2M* remembers the look before
+# ([arXiv 2211.01095](https://arxiv.org/abs/2211.01095)). A solver is of *order p* if, with many steps, twice as many make the error 2^p
+# times smaller. On logarithmic axes that is a straight line, and its slope is −p.
+#
+# **Predict, then look.** The truth here is a walk of very many Heun steps. Which line will be the steepest, and which is the best buy at
+# eight looks?
+
+# %%
+import warnings
+
+from acestep_lab.errors import LintWarning
+from acestep_lab.ui.slope_chart import SlopeChart
+
+warnings.simplefilter("ignore", LintWarning)  # the lab says what is unusual; from here on we are unusual on purpose
+COUNTS, TRUTH = (8, 16, 32, 64), 200
+short = recipe.replace(seconds=1, guidance="none", guidance_scale=1.0, shift=1.0)
+truth = lab.make(short.replace(solver="heun", steps=TRUTH)).latent
+
+
+def missed(solver, count):
+    """How far a walk of so many steps ends from where it should have ended, in spreads."""
+    return float(np.sqrt(np.mean((lab.make(short.replace(solver=solver, steps=count)).latent - truth) ** 2)))
+
+
+LOOKS = {"euler": 1, "dpmpp2m": 1, "heun": 2}
+lines = tuple(Line(solver, [looks * count for count in COUNTS], [missed(solver, count) for count in COUNTS]) for solver, looks in LOOKS.items())
+SlopeChart("What more looks buy", Axis("looks at the model"), Axis("error at the end, in spreads"), lines)
+
+# %% [markdown]
+# <details><summary>What did you expect, and what do you see?</summary>
+#
+# Euler's slope is near −1: twice the looks, half the error. Heun's is near −2, and that of 2M comes there with many steps (at first it has
+# no past to remember). For equal looks those two are close, and both leave Euler further behind the more looks there are. An order is
+# a promise about *many* steps; with few of them the lines lie close together. And it is a promise about arriving where this model's walk
+# ends, not about better music: a distilled model was trained for a few Euler steps, and there Euler *is* the exact answer.
+#
+# </details>
+#
+# ## Guidance: an arrow made longer
+#
+# The model can be asked twice: with your words and without. *Classifier-free guidance*
+# ([arXiv 2207.12598](https://arxiv.org/abs/2207.12598)) goes from the answer without words, *u*, through the answer with words, *c*, and
+# on: **u + w · (c − u)**. The pocket was trained for w = 3. *Adaptive projected guidance*
+# ([arXiv 2410.02416](https://arxiv.org/abs/2410.02416)) keeps only the part of the difference that stands at right angles to *c*, and
+# limits it.
+#
+# We walk without guidance to the middle, and there, at one and the same place, ask in different ways. `guidance_interval` is given on
+# *t* and switches guidance on from there.
+
+# %%
+from acestep_lab.ui.arrow_chart import Arrow, ArrowChart
+
+at = 6  # the step at which we ask
+plain = list(lab.start(recipe.replace(guidance="none", guidance_scale=1.0)))
+place, t = flat(plain[at - 1].state), plain[at - 1].t
+
+
+def velocity(step):
+    """What the model answered at our place: x_0 = x_t − t · v, solved for v."""
+    return (place - flat(step.estimate)) / t
+
+
+def asked(guidance, scale=3.0):
+    return velocity(list(lab.start(recipe.replace(guidance=guidance, guidance_scale=scale, guidance_interval=(0.0, t))))[at])
+
+
+c, cfg, apg = velocity(plain[at]), asked("cfg"), asked("apg")
+u = c - (cfg - c) / 2  # cfg = u + 3 · (c − u) = c + 2 · (c − u)
+
+along = c / np.linalg.norm(c)
+across = (c - u) - ((c - u) @ along) * along
+across /= np.linalg.norm(across)
+arrows = {"u: without words": u, "c: with words": c, "cfg, w = 3": cfg, "apg, w = 3": apg}
+ArrowChart(
+    f"Four answers at one place, t = {t:.2f}", Axis("along c, in spreads"), Axis("across c, in spreads"),
+    tuple(Arrow(name, (float(v @ along) / per_number, float(v @ across) / per_number)) for name, v in arrows.items()),
+)
+
+# %% [markdown]
+# The words turn the arrow only a little; guidance turns it on in the same direction and, with CFG, makes it longer as well. Length
+# along *c* is what can become too loud or too dense. APG has none of that: its tip lies straight above that of *c*. (What APG does outside
+# this plane is not drawn.)
+
+# %%
+lab.make(recipe.replace(guidance="none", guidance_scale=1.0))
+
+# %% [markdown]
+# That was the walk without any guidance. Compare it with the sound at the top: same noise, same words, w = 1 instead of 3.
+#
+# ## Exercises
+#
+# **03.1 Where it began.** From the `state`, `estimate` and `t` of `steps[0]`, compute the noise the walk began with, as an array of the
+# shape of the state. (`np.asarray(steps[0].state)` makes an array.)
+
+# %%
+from acestep_lab.lessons import check
+
+noise = ...
+check("03.1", steps[0], noise)
+
+# %% [markdown]
+# **03.2 Near the noise.** Of 20 steps with shift 3, how many begin while *t* is above 0.5? Guess from the figure, then count with
+# `times(20, 3.0)`.
+
+# %%
+count = ...
+check("03.2", count)
+
+# %% [markdown]
+# **03.3 Further.** From `c` and `u` compute the velocity that classifier-free guidance of scale 5 walks by.
+
+# %%
+further = ...
+check("03.3", c, u, further)
+
+# %% [markdown]
+# **A harder question, without a check.** The estimate of step 1 is a mean over songs, so it is pale. Is a mean of the *estimates of
+# many seeds* at step 1 the mean of the *finished songs*? Render ten seeds of one second, compare the two means, and say what part of the
+# difference you would expect from ten seeds alone.
+#
+# **Where to go on.** `run.keep(3)` makes a take of an early estimate, if you like it. [04 · Repaint and prove it](04_repaint_and_prove_it.ipynb)
+# holds a part of the walk to a known song. ACE-Step's own account is [arXiv 2602.00744](https://arxiv.org/abs/2602.00744). The folded
+# answers stand right after the cells they speak of; open them before you print.

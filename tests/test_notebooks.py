@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 SMALLER = {
-    "01": {"seed=7, bpm": "seed=7, steps=4, bpm"},
-    "02": {"seconds=8, seed=7": "seconds=8, steps=4, seed=7", "steps=8)": "steps=2)"},
+    "01": {"seed=7, bpm": "seed=7, steps=4, bpm", "steps=8))": "steps=4))"},
+    "02": {"steps=8, seed=7": "steps=2, seed=7"},
+    "03": {"(8, 16, 32, 64), 200": "(2, 3), 4", "shift in (1.0, 3.0, 5.0)}": "shift in (1.0, 3.0)}"},
     "04": {"seed=5, bpm": "seed=5, steps=4, bpm"},
     "05": {"seed=1, bpm": "seed=1, steps=4, bpm"},
     "06": {"seconds=10, seed=3": "seconds=10, steps=4, seed=3"},

@@ -65,4 +65,6 @@ def guided_velocity(with_words: Any, without: Any, guided: Any) -> str | None:
         return None
     if np.allclose(found, c + SCALE * (c - u), rtol=1e-3):
         return f"This goes {SCALE:g} times the difference on from the one WITH words: scale 1 would not give that one itself."
-    return "Begin at the velocity without words and go along the difference, so that scale 1 ends at the one with words."
+    return (
+        "Begin at the velocity without words and go along the difference, so that scale 1 ends at the one with words."
+    )

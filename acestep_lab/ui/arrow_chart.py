@@ -54,9 +54,7 @@ class ArrowChart:
         """The picture, white behind, so that it reads in a dark notebook too."""
         along, up = _scales(self)
         drawn = "".join(_drawn(arrow, number, along, up) for number, arrow in enumerate(self.arrows))
-        said = "; ".join(
-            f"{arrow.name} from {_said(arrow.start)} to {_said(arrow.end)}" for arrow in self.arrows
-        )
+        said = "; ".join(f"{arrow.name} from {_said(arrow.start)} to {_said(arrow.end)}" for arrow in self.arrows)
         names = legend([(arrow.name, True) for arrow in self.arrows])
         return sheet(f"{self.title}. {said}", f"{frame(self.title, along, up)}{drawn}{names}")
 

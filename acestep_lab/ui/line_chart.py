@@ -143,9 +143,7 @@ def frame(title: str, along: Scale, up: Scale) -> str:
         inside.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
         inside.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
-    label = (
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">{escape(along.axis.label)}</text>'
-    )
+    label = f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">{escape(along.axis.label)}</text>'
     turned = f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">{escape(up.axis.label)}</text>'
     return "".join((*inside, label, turned))
 
