@@ -49,7 +49,7 @@ EARLIER = made_from(SONG, Extend(SONG, before=1.0), np.concatenate([SILENCE, SON
 LATE, EARLY = repainted(SONG, (3.0, 4.0), early=0.02), repainted(SONG, (2.0, 3.0), early=0.02)
 TWO = repainted(SONG, (1.0, 1.25), (3.0, 3.25))
 CHAIN = [SONG, LATE]
-for number, kind in enumerate((Cover(LATE), FlowEdit(LATE, "soft keys"), Retake(LATE))):
+for number, kind in enumerate((Cover(LATE), FlowEdit(LATE, "soft keys"), Retake(LATE, variance=0.2, seed=3))):
     CHAIN.append(made_from(CHAIN[-1], kind, SONG.audio.samples * (0.5 + 0.1 * number)))
 NOISE, MUSIC = (np.random.default_rng(seed).normal(size=(6, 4)) for seed in (1, 2))
 FIRST = Step(0, 8, 0.9, 0.9 * NOISE + 0.1 * MUSIC, MUSIC)  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ _ROW, _GAP, _FOOT = 96, 26, 44
 """Height of a picture, what is above it for its name, and what is below the last one; in the chart's units."""
 _COLUMNS = 160
 """Columns of a picture: a lesson stays small."""
+_APART = 0.16
+"""Of a picture's height: what two written values are apart at least."""
 Ticks = Sequence[tuple[float, str]]
 """Heights, 0 at the bottom to 1 on top, and what is written there."""
 
@@ -84,9 +86,17 @@ def _below(along: Scale, top: float) -> str:
 def spectrograms(title: str, sounds: Sequence[tuple[str, Audio]], start: float = 0.0) -> PictureChart:
     """Mel spectrograms of named sounds of one length; the loudest of each is brightest, what is 60 dB below it dark."""
     first = sounds[0][1]
-    ticks = [(float(str(height)), str(text)) for height, text in frequencies(first.rate)][::2]
     panels = tuple((name, sound_png(mel_levels(sound, _COLUMNS))) for name, sound in sounds)
-    return PictureChart(title, first.seconds, "frequency", ticks, panels, start)
+    return PictureChart(title, first.seconds, "frequency", _frequency_ticks(first.rate), panels, start)
+
+
+def _frequency_ticks(rate: int) -> Ticks:
+    """Frequencies far enough from one another to be written beside a picture."""
+    found: list[tuple[float, str]] = []
+    for height, text in frequencies(rate):
+        if not found or float(str(height)) - found[-1][0] > _APART:
+            found.append((float(str(height)), str(text)))
+    return found
 
 
 def latents(title: str, named: Sequence[tuple[str, object]], seconds: float) -> PictureChart:
