@@ -73,7 +73,7 @@ def run(source: Path) -> int:
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"
         if cell.cell_type == "code":
-            cell.outputs = [kept(output) for output in cell.outputs]
+            cell.outputs = [kept(output) for output in cell.outputs if not is_slider(output)]
     notebook.metadata["acestep_lab"] = {"ran": digest(source)}
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata.pop("widgets", None)
@@ -89,12 +89,19 @@ def kept(output: Any) -> Any:
     return output
 
 
+def is_slider(output: Any) -> bool:
+    """Whether an output is an ipywidgets `interact` alone, which has nothing to say without its widget."""
+    said = "".join(output.get("data", {}).get("text/plain", ""))
+    return said.startswith("interactive(children=")
+
+
 def refuse(source: Path, text: str) -> None:
     """Raise where the notebook is too large or tells of the machine it ran on."""
     if len(text) > LARGEST:
         raise RuntimeError(f"{source.name} is {len(text):,} bytes as it ran; a lesson has at most {LARGEST:,}.")
-    if found := PERSONAL.search(re.sub(r"base64,[^\"\\]*", "", text)):
-        around = text[max(0, found.start() - 60) : found.end() + 60]
+    bare = re.sub(r"base64,[^\"\\]*", "", text)
+    if found := PERSONAL.search(bare):
+        around = bare[max(0, found.start() - 60) : found.end() + 60]
         raise RuntimeError(f"{source.name} tells of the machine or the hour it ran at: {around!r}.")
 
 

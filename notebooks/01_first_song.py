@@ -26,8 +26,8 @@
 #
 # <details><summary>On Colab or Kaggle</summary>
 #
-# Run `%pip install acestep_lab` in a cell of its own first, and restart the kernel if it asks for that. The pocket needs no graphics
-# card. A T4 card computes float16 and float32, not bfloat16; the session sees that by itself.
+# Run `%pip install .` from a clone of the repository in a cell of its own first, and restart the kernel if it asks for that. The pocket
+# needs no graphics card. A T4 card computes float16 and float32, not bfloat16; the session sees that by itself.
 #
 # </details>
 #
@@ -37,7 +37,10 @@
 from acestep_lab import Recipe, Session
 
 lab = Session.open()
-recipe = Recipe("warm lo-fi hip hop with soft keys, round bass and lazy drums", seconds=8, seed=7, bpm=84, keyscale="A minor")
+recipe = Recipe(
+    "warm lo-fi hip hop with soft keys, round bass and lazy drums",
+    seconds=6, seed=7, bpm=84, keyscale="A minor",
+)
 take = lab.make(recipe)
 take
 
@@ -48,14 +51,14 @@ take
 # [session](../CONTRIBUTING.md#words) `lab` turned it into a [take](../CONTRIBUTING.md#words): the sound, together with everything it
 # came from.
 #
-# Three small models worked one after another. The *planner*, a language model, filled in what you had left open and wrote a sketch of
+# Three models worked one after another. The *planner*, a language model, filled in what you had left open and wrote a sketch of
 # rhythm and harmony. The *music model* started from pure noise and, in a few steps, changed it into a *latent*: a compact
 # description of the music, some numbers for each hundredth of a second. The *decoder* turned that into sound.
 #
 # Here is that sound as a picture. Time runs to the right, low tones are at the bottom, and the louder something is, the brighter.
 
 # %%
-from acestep_lab.ui.picture_chart import latents, spectrograms
+from acestep_lab.ui.picture_chart import spectrograms
 
 spectrograms("What you hear, as a spectrogram", [("the take", take.audio)])
 
@@ -70,7 +73,9 @@ spectrograms("What you hear, as a spectrogram", [("the take", take.audio)])
 # %%
 said, resolved = recipe.to_json(), take.recipe.to_json()
 for name, value in resolved.items():
-    print("you said " if name in said else "decided  ", f"{name:16}", value if len(str(value)) < 60 else f"{str(value)[:57]}…")
+    short = str(value) if len(str(value)) < 60 else f"{str(value)[:57]}…"
+    who = "you said" if said.get(name) == value else "filled in" if name in said else "decided"
+    print(f"{who:10}{name:16}{short}")
 
 # %% [markdown]
 # Nothing remains hidden in the machine. How many steps the music model took, how strongly it listened to your words, which meter the
@@ -86,18 +91,20 @@ for name, value in resolved.items():
 # the first, the fourth or the last?
 
 # %%
-run = lab.start(recipe.replace(caption="slow dub techno with deep bass and a soft pad", seed=11, steps=8))
+words = "slow dub techno with deep bass and a soft pad"
+run = lab.start(recipe.replace(caption=words, seed=11, steps=8))
 steps = list(run)
-named = [(f"estimate after step {n + 1} of {len(steps)}", steps[n].estimate) for n in (0, len(steps) // 2 - 1, len(steps) - 1)]
-latents("The same song, guessed three times", named, run.take().seconds)
+shown = (0, len(steps) // 2 - 1, len(steps) - 1)  # counted from 0
+guesses = []
+for n in shown:
+    sound = lab.preview(steps[n], at=3.0, seconds=6.0)
+    guesses.append((f"estimate of step {n + 1} of {len(steps)}", sound))
+spectrograms("The same song, guessed three times", guesses)
 
 # %% [markdown]
 # <details><summary>What did you expect, and what do you see?</summary>
 #
-# Each picture is a latent: a row is one of its channels, a column a moment, amber is above zero and blue below. The upright pattern,
-# which is the rhythm, is there in the first picture already, only paler. By the fourth step little is left to decide. The first
-# estimate is a cautious guess, an average over all songs that could still come of this noise, and averages are pale.
-# Lesson 03 looks into this properly.
+@@GUESS@@
 #
 # </details>
 
@@ -141,7 +148,7 @@ print("the same take:", again.id == take.id)
 print(take.code())
 
 # %% [markdown]
-# Those last lines are a program: sent to a friend who has the package, it makes this song there.
+# Those last lines are a program: a friend who has the package and an open session `lab` makes this song with it.
 #
 # ## Keep it, hand it on
 #

@@ -23,7 +23,7 @@
 # **What this lesson teaches.** A task says which part of the music is *given* and which is *to be made*. All nine are answers to that
 # one question. We meet them on one small piece that grows from a sketch to a song.
 #
-# Begin with a sound: six seconds from words alone, and that is the first task, **Text2Music**. Nothing is given; all is made.
+# Begin with a sound: four seconds from words alone, and that is the first task, **Text2Music**. Nothing is given; all is made.
 
 # %%
 import numpy as np
@@ -31,7 +31,10 @@ import numpy as np
 from acestep_lab import Cover, Recipe, RecipeError, Region, Session
 
 lab = Session.open()
-recipe = Recipe("slow dub techno with deep bass, a soft pad and drums", seconds=6, steps=8, seed=7, bpm=100, keyscale="A minor")
+recipe = Recipe(
+    "slow dub techno with deep bass, a soft pad and drums",
+    seconds=4, steps=8, seed=7, bpm=100, keyscale="A minor",
+)
 sketch = lab.make(recipe)
 sketch
 
@@ -48,13 +51,13 @@ near
 # %% [markdown]
 # ## Repaint: a part anew
 #
-# Seconds 3 to 4.5 should hold their breath. A **Repaint** is given all of the piece but a [region](../CONTRIBUTING.md#words), and
+# The third second should hold its breath. A **Repaint** is given all of the piece but a [region](../CONTRIBUTING.md#words), and
 # makes the region, with words of its own if you like.
 #
 # **Predict, then listen.** The new part is made with the rest in view. Will the rest be the same, similar, or new?
 
 # %%
-bridge = lab.repaint(sketch, Region(3, 4.5), "brushed drums, softer", seed=8)
+bridge = lab.repaint(sketch, Region(2, 3), "brushed drums, softer", seed=8)
 bridge
 
 # %% [markdown]
@@ -70,7 +73,8 @@ bridge
 # An **Extend** is given the whole piece and makes what comes before it, after it, or both. The added part hears its own words.
 
 # %%
-song = lab.extend(bridge, after=3, caption="the same groove opens up, with a bell melody", seed=9)
+words = "the same groove opens up, with a bell melody"
+song = lab.extend(bridge, after=2, caption=words, seed=9)
 print(f"{bridge.seconds:g} s -> {song.seconds:g} s")
 song
 
@@ -151,7 +155,7 @@ from acestep_lab.ui.line_chart import Axis, Line, LineChart
 
 
 def apart(child, parent, window=0.2):
-    """Times, and the root of the mean square difference of two latents in each window; as long as the shorter one."""
+    """Times, and how far two latents are apart in each window (root of the mean square)."""
     frames = min(len(child.latent), len(parent.latent))
     width = round(window * len(parent.latent) / parent.seconds)
     squares = ((child.latent[:frames] - parent.latent[:frames]) ** 2).mean(axis=1)
@@ -159,14 +163,18 @@ def apart(child, parent, window=0.2):
     return window * (np.arange(len(rows)) + 0.5), rows
 
 
-pairs = {"retake": (near, sketch), "repaint": (bridge, sketch), "extend": (song, bridge), "cover": (cover, song), "edit": (edited, cover)}
+pairs = {
+    "retake": (near, sketch), "repaint": (bridge, sketch), "extend": (song, bridge),
+    "cover": (cover, song), "edit": (edited, cover),
+}
 lines = tuple(Line(name, *apart(*pair)) for name, pair in pairs.items())
-LineChart("How far from its parent", Axis("time in seconds"), Axis("distance of latents, in spreads"), lines)
+distance = Axis("distance of latents, in spreads")
+LineChart("How far from its parent", Axis("time in seconds"), distance, lines)
 
 # %% [markdown]
-# Read it line by line. The repaint leaves zero only around its region. The extension does not leave it at all, except at the seam: the old
-# music is still in there. The retake stays near everywhere, the cover is far everywhere, for only rhythm and harmony were given, and the edit
-# lies where the two descriptions pull apart.
+# Read it line by line. The repaint leaves zero in its region and, a little, where its latent fades over on both sides (in the *samples* that
+# crossfade is far shorter). The extension stays at zero up to the seam: the old music is still in there. The retake stays near, the cover
+# goes further, for only rhythm and harmony were given to it, and the edit is somewhere between: it had all of the music, and other words.
 #
 # ## Nine tasks, several at once, and a sentence where one cannot be done
 #
@@ -175,7 +183,9 @@ LineChart("How far from its parent", Axis("time in seconds"), Axis("distance of 
 
 # %%
 print(", ".join(sorted(lab.capabilities.tasks)))
-two = lab.start([recipe.replace(seed=seed, caption=words, thinking=False) for seed, words in enumerate(("a slow waltz", "a march"))]).takes()
+plain = recipe.replace(thinking=False)
+both = [plain.replace(seed=0, caption="a waltz"), plain.replace(seed=1, caption="a march")]
+two = lab.start(both).takes()
 alone = lab.make(two[1].recipe)
 print("in company and alone:", np.abs(two[1].latent - alone.latent).max())
 for wrong in (

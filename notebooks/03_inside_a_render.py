@@ -27,12 +27,19 @@
 # Begin with a sound. The planner sleeps in this lesson (`thinking=False`), so that nothing but the walk makes the music.
 
 # %%
+import warnings
+
 import numpy as np
 
 from acestep_lab import Recipe, Session
+from acestep_lab.errors import LintWarning
 
+warnings.simplefilter("ignore", LintWarning)  # the lab says what is unusual; today we are so on purpose
 lab = Session.open()
-recipe = Recipe("bright house with piano chords, bass and a steady kick", seconds=6, seed=21, bpm=124, keyscale="C major", steps=12, thinking=False)
+recipe = Recipe(
+    "bright house with piano chords, bass and a steady kick",
+    seconds=6, seed=21, bpm=124, keyscale="C major", steps=12, thinking=False,
+)
 run = lab.start(recipe)
 steps = list(run)
 take = run.take()
@@ -55,19 +62,26 @@ take
 # %%
 from acestep_lab.ui.picture_chart import latents, spectrograms
 
-latents("Where the walk stands: x_t", [(f"after step {n + 1}, t = {steps[n].t:.2f}", steps[n].state) for n in (0, 5, 9, 11)], take.seconds)
+shown = (0, 5, 9, 11)  # counted from 0
+part = slice(0, len(take.latent) // 4)  # a quarter of the song, so that single moments can be seen
+states = [(f"after step {n + 1}, t = {steps[n].t:.2f}", steps[n].state[part]) for n in shown]
+latents("Where the walk stands: x_t", states, take.seconds / 4)
 
 # %%
-latents("Where it believes it is going: x_0", [(f"estimate of step {n + 1}", steps[n].estimate) for n in (0, 5, 9, 11)], take.seconds)
+estimates = [(f"estimate of step {n + 1}", steps[n].estimate[part]) for n in shown]
+latents("Where it believes it is going: x_0", estimates, take.seconds / 4)
 
 # %% [markdown]
-# The state looks like noise almost to the end; the estimate shows rhythm from the first step on. A walk is better judged by its
-# estimate. It can be heard as well: the session decodes a window of it, exactly as the finished song would sound there.
+# (A row is a channel, a column a moment; amber is above zero, blue below.) The state looks like noise almost to the end. The estimate is
+# smooth and pale at first and gains detail step by step, so a walk is better judged by its estimate. And that can be heard: the session decodes
+# a window of it, exactly as the finished song would sound there.
 #
 # **Predict, then listen.** In the estimate of step 1, which is there first: the drums' rhythm, or the sound of each instrument?
 
 # %%
-heard = [(f"estimate of step {n + 1}", lab.preview(steps[n], at=3.0, seconds=3.0)) for n in (0, 3, 11)]
+heard = []
+for n in (0, 3, 11):
+    heard.append((f"estimate of step {n + 1}", lab.preview(steps[n], at=3.0, seconds=3.0)))
 heard[0][1]
 
 # %%
@@ -94,7 +108,10 @@ spectrograms("The same three seconds, as they form", heard, start=1.5)
 # %%
 from acestep_lab.ui.line_chart import Axis, Line, LineChart
 
-others = {"same noise, other words": recipe.replace(caption="a slow waltz for strings, without drums"), "other noise, same words": recipe.replace(seed=22)}
+others = {
+    "same noise, other words": recipe.replace(caption="a slow waltz for strings, without drums"),
+    "other noise, same words": recipe.replace(seed=22),
+}
 walks = {"ours": steps, **{name: list(lab.start(one)) for name, one in others.items()}}
 
 
@@ -103,21 +120,27 @@ def flat(latent):
 
 
 def start_of(first):
-    """The noise that a walk began with: state = t · noise + (1 − t) · estimate, solved for the noise."""
+    """The noise that a walk began with (exercise 03.1 asks why)."""
     return (flat(first.state) - (1 - first.t) * flat(first.estimate)) / first.t
 
 
-paths = {name: np.stack([start_of(walk[0]), *(flat(step.state) for step in walk)]) for name, walk in walks.items()}
+paths = {}
+for name, walk in walks.items():
+    paths[name] = np.stack([start_of(walk[0]), *(flat(step.state) for step in walk)])
 points = np.concatenate(list(paths.values()))
 middle = points.mean(axis=0)
 _, sizes, directions = np.linalg.svd(points - middle, full_matrices=False)
 share = sizes**2 / (sizes**2).sum()
 per_number = np.sqrt(points.shape[1])
-plane = {name: (path - middle) @ directions[:2].T / per_number for name, path in paths.items()}
+lines = []
+for name, path in paths.items():
+    x, y = ((path - middle) @ directions[:2].T / per_number).T
+    lines.append(Line(name, x, y))
 LineChart(
     "Three walks from noise to music",
-    Axis(f"first principal component ({share[0]:.0%} of the movement)"), Axis(f"second ({share[1]:.0%})"),
-    tuple(Line(name, path[:, 0], path[:, 1]) for name, path in plane.items()),
+    Axis(f"first principal component, in spreads ({share[0]:.0%} of the movement)"),
+    Axis(f"second component, in spreads ({share[1]:.0%})"),
+    tuple(lines),
 )
 
 # %% [markdown]
@@ -131,9 +154,14 @@ LineChart(
 # mostly in the last ones? And does the answer depend on whether you count in steps or in *t*?
 
 # %%
+def distance(one, other):
+    """The root of the mean square of what lies between two latents, in spreads."""
+    return float(np.sqrt(np.mean((flat(one) - flat(other)) ** 2)))
+
+
 def errors(walk):
-    """How far each estimate is from the last one: root of the mean square, in spreads."""
-    return [float(np.sqrt(np.mean((flat(step.estimate) - flat(walk[-1].estimate)) ** 2))) for step in walk[:-1]]
+    """How far each estimate is from the last one."""
+    return [distance(step.estimate, walk[-1].estimate) for step in walk[:-1]]
 
 
 def began(walk):
@@ -141,13 +169,17 @@ def began(walk):
     return [1.0, *(step.t for step in walk[:-1])]
 
 
-shifted = {shift: list(lab.start(recipe.replace(shift=shift))) for shift in (1.0, 3.0, 5.0)}
-by_step = tuple(Line(f"shift {shift:g}", range(1, len(walk)), errors(walk)) for shift, walk in shifted.items())
-by_t = tuple(Line(f"shift {shift:g}", began(walk)[:-1], errors(walk)) for shift, walk in shifted.items())
-LineChart("Distance of the estimate from the finished song", Axis("step"), Axis("distance in spreads"), by_step)
+by_step, by_t = [], []
+for shift in (1.0, 3.0, 5.0):
+    walk = steps if shift == take.recipe.sampling.shift else list(lab.start(recipe.replace(shift=shift)))
+    by_step.append(Line(f"shift {shift:g}", range(1, len(walk)), errors(walk)))
+    by_t.append(Line(f"shift {shift:g}", began(walk)[:-1], errors(walk)))
+far = Axis("distance in spreads")
+LineChart("Distance of the estimate from the finished song", Axis("step"), far, tuple(by_step))
 
 # %%
-LineChart("The same, over t (a walk goes from right to left)", Axis("t: 1 is noise, 0 is music"), Axis("distance in spreads"), by_t)
+over_t = Axis("t: 1 is noise, 0 is music (a walk goes from right to left)")
+LineChart("The same distance, over t", over_t, far, tuple(by_t))
 
 # %% [markdown]
 # <details><summary>What did you expect, and what do you see?</summary>
@@ -170,8 +202,12 @@ from acestep_lab.diffusion.schedule import times
 
 
 def schedules(count, *shifts):
-    lines = tuple(Line(f"shift {shift:g}", range(1, count + 2), [*times(count, shift), 0.0]) for shift in shifts)
-    return LineChart(f"Where each of {count} steps begins", Axis("step"), Axis("t: 1 is noise, 0 is music"), lines)
+    """Where each step begins, and at the end the music, for some shifts."""
+    lines = []
+    for shift in shifts:
+        lines.append(Line(f"shift {shift:g}", range(1, count + 2), [*times(count, shift), 0.0]))
+    axes = Axis("step"), Axis("t: 1 is noise, 0 is music")
+    return LineChart(f"Where each of {count} steps begins", *axes, tuple(lines))
 
 
 interact(lambda count, shift: schedules(count, shift), count=(2, 30), shift=(1.0, 6.0, 0.5));
@@ -191,12 +227,8 @@ schedules(12, 1.0, 3.0, 5.0)
 # eight looks?
 
 # %%
-import warnings
-
-from acestep_lab.errors import LintWarning
 from acestep_lab.ui.slope_chart import SlopeChart
 
-warnings.simplefilter("ignore", LintWarning)  # the lab says what is unusual; from here on we are unusual on purpose
 COUNTS, TRUTH = (8, 16, 32, 64), 200
 short = recipe.replace(seconds=1, guidance="none", guidance_scale=1.0, shift=1.0)
 truth = lab.make(short.replace(solver="heun", steps=TRUTH)).latent
@@ -204,12 +236,15 @@ truth = lab.make(short.replace(solver="heun", steps=TRUTH)).latent
 
 def missed(solver, count):
     """How far a walk of so many steps ends from where it should have ended, in spreads."""
-    return float(np.sqrt(np.mean((lab.make(short.replace(solver=solver, steps=count)).latent - truth) ** 2)))
+    return distance(lab.make(short.replace(solver=solver, steps=count)).latent, truth)
 
 
-LOOKS = {"euler": 1, "dpmpp2m": 1, "heun": 2}
-lines = tuple(Line(solver, [looks * count for count in COUNTS], [missed(solver, count) for count in COUNTS]) for solver, looks in LOOKS.items())
-SlopeChart("What more looks buy", Axis("looks at the model"), Axis("error at the end, in spreads"), lines)
+lines = []
+for solver, looks in {"euler": 1, "dpmpp2m": 1, "heun": 2}.items():
+    missing = [missed(solver, count) for count in COUNTS]
+    lines.append(Line(solver, [looks * count for count in COUNTS], missing))
+error = Axis("error at the end, in spreads")
+SlopeChart("What more looks buy", Axis("looks at the model"), error, tuple(lines))
 
 # %% [markdown]
 # <details><summary>What did you expect, and what do you see?</summary>
@@ -236,7 +271,8 @@ SlopeChart("What more looks buy", Axis("looks at the model"), Axis("error at the
 from acestep_lab.ui.arrow_chart import Arrow, ArrowChart
 
 at = 6  # the step at which we ask
-plain = list(lab.start(recipe.replace(guidance="none", guidance_scale=1.0)))
+unguided = lab.start(recipe.replace(guidance="none", guidance_scale=1.0))
+plain = list(unguided)
 place, t = flat(plain[at - 1].state), plain[at - 1].t
 
 
@@ -246,7 +282,8 @@ def velocity(step):
 
 
 def asked(guidance, scale=3.0):
-    return velocity(list(lab.start(recipe.replace(guidance=guidance, guidance_scale=scale, guidance_interval=(0.0, t))))[at])
+    changed = recipe.replace(guidance=guidance, guidance_scale=scale, guidance_interval=(0.0, t))
+    return velocity(list(lab.start(changed))[at])
 
 
 c, cfg, apg = velocity(plain[at]), asked("cfg"), asked("apg")
@@ -255,11 +292,11 @@ u = c - (cfg - c) / 2  # cfg = u + 3 · (c − u) = c + 2 · (c − u)
 along = c / np.linalg.norm(c)
 across = (c - u) - ((c - u) @ along) * along
 across /= np.linalg.norm(across)
-arrows = {"u: without words": u, "c: with words": c, "cfg, w = 3": cfg, "apg, w = 3": apg}
-ArrowChart(
-    f"Four answers at one place, t = {t:.2f}", Axis("along c, in spreads"), Axis("across c, in spreads"),
-    tuple(Arrow(name, (float(v @ along) / per_number, float(v @ across) / per_number)) for name, v in arrows.items()),
-)
+arrows = []
+for name, v in {"u: without words": u, "c: with words": c, "cfg, w = 3": cfg, "apg, w = 3": apg}.items():
+    arrows.append(Arrow(name, (float(v @ along) / per_number, float(v @ across) / per_number)))
+axes = Axis("along c, in spreads"), Axis("across c, in spreads")
+ArrowChart(f"Four answers at one place, t = {t:.2f}", *axes, tuple(arrows))
 
 # %% [markdown]
 # The words turn the arrow only a little; guidance turns it on in the same direction and, with CFG, makes it longer as well. Length
@@ -267,7 +304,7 @@ ArrowChart(
 # this plane is not drawn.)
 
 # %%
-lab.make(recipe.replace(guidance="none", guidance_scale=1.0))
+unguided.take()
 
 # %% [markdown]
 # That was the walk without any guidance. Compare it with the sound at the top: same noise, same words, w = 1 instead of 3.

@@ -16,7 +16,13 @@ import pytest
 SMALLER = {
     "01": {"seed=7, bpm": "seed=7, steps=4, bpm", "steps=8))": "steps=4))"},
     "02": {"steps=8, seed=7": "steps=2, seed=7"},
-    "03": {"(8, 16, 32, 64), 200": "(2, 3), 4", "shift in (1.0, 3.0, 5.0)}": "shift in (1.0, 3.0)}"},
+    "03": {
+        "steps=12, thinking": "steps=5, thinking",
+        "(0, 5, 9, 11)": "(0, 1, 3, 4)",
+        "(0, 3, 11)": "(0, 2, 4)",
+        "at = 6 ": "at = 3 ",
+        "(8, 16, 32, 64), 200": "(2, 3), 4",
+    },
     "04": {"seed=5, bpm": "seed=5, steps=4, bpm"},
     "05": {"seed=1, bpm": "seed=1, steps=4, bpm"},
     "06": {"seconds=10, seed=3": "seconds=10, steps=4, seed=3"},

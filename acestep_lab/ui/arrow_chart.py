@@ -41,7 +41,7 @@ class Arrow:
     start: Point = (0.0, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ArrowChart:
     """A picture of arrows; a notebook shows it by itself, `svg()` is the file."""
 
@@ -57,6 +57,9 @@ class ArrowChart:
         said = "; ".join(f"{arrow.name} from {_said(arrow.start)} to {_said(arrow.end)}" for arrow in self.arrows)
         names = legend([(arrow.name, True) for arrow in self.arrows])
         return sheet(f"{self.title}. {said}", f"{frame(self.title, along, up)}{drawn}{names}")
+
+    def __repr__(self) -> str:
+        return f"<ArrowChart {self.title!r}>"
 
     def _repr_html_(self) -> str:
         return self.svg()

@@ -50,7 +50,7 @@ class Line:
     marked: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LineChart:
     """A picture of lines over two axes; a notebook shows it by itself, `svg()` is the file."""
 
@@ -68,6 +68,9 @@ class LineChart:
         said = f"{self.title}. {self.y.label} over {self.x.label}: {names}"
         named = legend([(line.name, line.joined) for line in self.lines], [line.marked for line in self.lines])
         return sheet(said, f"{frame(self.title, along, up)}{drawn}{named}")
+
+    def __repr__(self) -> str:
+        return f"<LineChart {self.title!r}>"
 
     def _repr_html_(self) -> str:
         return self.svg()

@@ -29,7 +29,7 @@ Ticks = Sequence[tuple[float, str]]
 """Heights, 0 at the bottom to 1 on top, and what is written there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PictureChart:
     """Named PNGs, one below the other, over seconds; a notebook shows it by itself, `svg()` is the file."""
 
@@ -67,6 +67,9 @@ class PictureChart:
             f'<image x="{LEFT}" y="{top}" width="{WIDTH - LEFT - RIGHT}" height="{_ROW}" preserveAspectRatio="none" '
             f'href="data:image/png;base64,{inside}"/>'
         )
+
+    def __repr__(self) -> str:
+        return f"<PictureChart {self.title!r}>"
 
     def _repr_html_(self) -> str:
         return self.svg()

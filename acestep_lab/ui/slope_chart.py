@@ -17,7 +17,7 @@ from acestep_lab.errors import SourceError
 from acestep_lab.ui.line_chart import Axis, Line, LineChart
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SlopeChart:
     """A log–log picture of measured places and what fits them; a notebook shows it by itself, `svg()` is the file."""
 
@@ -29,8 +29,11 @@ class SlopeChart:
     def svg(self) -> str:
         """The picture, with each line's slope in its name."""
         lines = tuple(replace(line, name=f"{line.name}: {_signed(slope(line.x, line.y))}") for line in self.lines)
-        axes = (replace(axis, log=True) for axis in (self.x, self.y))
-        return LineChart(f"{self.title} (name: slope)", *axes, lines).svg()
+        x, y = (replace(axis, log=True) for axis in (self.x, self.y))
+        return LineChart(f"{self.title} (name: slope)", x, y, lines).svg()
+
+    def __repr__(self) -> str:
+        return f"<SlopeChart {self.title!r}>"
 
     def _repr_html_(self) -> str:
         return self.svg()
@@ -41,7 +44,8 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     places = [(math.log(a), math.log(b)) for a, b in zip(x, y, strict=True) if a > 0 and b > 0]
     if len({a for a, _ in places}) < 2:
         raise SourceError("A slope needs two places or more with different x, and both values above 0.")
-    return float(np.polyfit(*np.transpose(places), 1)[0])
+    x_logs, y_logs = np.asarray(places).T
+    return float(np.polyfit(x_logs, y_logs, 1)[0])
 
 
 def _signed(value: float) -> str:
