@@ -104,7 +104,9 @@ spectrograms("The same song, guessed three times", guesses)
 # %% [markdown]
 # <details><summary>What did you expect, and what do you see?</summary>
 #
-@@GUESS@@
+# The fourth guess is nearly the finished song; the steps after it only make its lines sharper. The first is a blur: broad bands where there
+# will be lines, and a few strokes, the upright bars, that will not stay. When it was made there was only noise, your words and the planner's
+# sketch, so it is close to the *mean* of all the songs that could still come of them, and means are blurred. Lesson 03 looks into this properly.
 #
 # </details>
 

@@ -108,9 +108,9 @@ lab.complete(drums, ["bass", "keyboard"], "a small jazz band", seed=13)
 # %% [markdown]
 # ## Cover: the same music in another sound
 #
-# A **Cover** is given the rhythm and harmony of a source and makes all of the sound anew. What it is given are *audio codes*: five numbers a
-# second, the same alphabet in which the planner writes its sketches. Whatever five numbers a second cannot say is left to your words.
-# `strength` is the share of the steps that follow the source; after it only the words are heard.
+# A **Cover** is given the rhythm and harmony of a source and makes all of the sound anew. What it is given are *audio codes*: five
+# numbers a second, the same alphabet in which the planner writes its sketches. Whatever five numbers a second cannot say is left to your
+# words. `strength` is the share of the steps that follow the source; after it only the words are heard.
 
 # %%
 codes = lab.codes(song)
@@ -129,8 +129,8 @@ print("largest difference between the two latents:", np.abs(of_sound.latent - of
 # %% [markdown]
 # <details><summary>What did you expect, and what came out?</summary>
 #
-# No difference: the two are the same music. With `through_codes=False` a cover hears the source as it is, and with `noise_strength` it starts
-# from the source with noise added instead of from noise alone, so that more of the source's sound stays.
+# No difference: the two are the same music. With `through_codes=False` a cover hears the source as it is, and with `noise_strength` it
+# starts from the source with noise added instead of from noise alone, so that more of the source's sound stays.
 #
 # </details>
 #
@@ -172,9 +172,10 @@ distance = Axis("distance of latents, in spreads")
 LineChart("How far from its parent", Axis("time in seconds"), distance, lines)
 
 # %% [markdown]
-# Read it line by line. The repaint leaves zero in its region and, a little, where its latent fades over on both sides (in the *samples* that
-# crossfade is far shorter). The extension stays at zero up to the seam: the old music is still in there. The retake stays near, the cover
-# goes further, for only rhythm and harmony were given to it, and the edit is somewhere between: it had all of the music, and other words.
+# Read it line by line. The repaint leaves zero in its region and, a little, where its latent fades over on both sides (in the *samples*
+# that crossfade is far shorter). The extension stays at zero up to the seam: the old music is still in there. The retake stays near, the
+# cover goes further, for only rhythm and harmony were given to it, and the edit is somewhere between: it had all of the music, and other
+# words.
 #
 # ## Nine tasks, several at once, and a sentence where one cannot be done
 #
@@ -233,9 +234,9 @@ check("02.3", chain)
 # what is left. Then `lab.stems(song)` and its residual. Why is the sum of made stems not the mix, and what would a model have to promise
 # for it to be?
 #
-# **Where to go on.** [04 · Repaint and prove it](04_repaint_and_prove_it.ipynb) for the edges of a region;
-# [03 · Inside a render](03_inside_a_render.ipynb) for what all nine tasks have in common; ACE-Step's tasks are described in
-# [arXiv 2602.00744](https://arxiv.org/abs/2602.00744). The folded answers stand right after the cells they speak of; open them before you print.
+# **Where to go on.** [04 · Repaint and prove it](04_repaint_and_prove_it.ipynb) for the edges of a region; [03 · Inside a
+# render](03_inside_a_render.ipynb) for what all nine tasks have in common; ACE-Step's tasks are described in [arXiv
+# 2602.00744](https://arxiv.org/abs/2602.00744). The folded answers stand right after the cells they speak of; open them before you print.
 
 # %%
 lab.close()

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # 03 · Inside a render
 #
-# **For whom:** whoever wants to know what happens between the words and the music. If you can read a graph you can follow; five lines of
-# numpy are used, and explained. **How long:** 40 minutes.
+# **For whom:** whoever wants to know what happens between the words and the music. If you can read a graph you can follow; a little
+# numpy is used, and you may skip it. **How long:** 40 minutes.
 # **You will be able to** read the state and the estimate of a step, say what steps, shift, solver and guidance do and show it in a
 # figure. **It runs on** any computer (the pocket, no graphics card).
 #
@@ -73,10 +73,10 @@ latents("Where it believes it is going: x_0", estimates, take.seconds / 4)
 
 # %% [markdown]
 # (A row is a channel, a column a moment; amber is above zero, blue below.) The state looks like noise almost to the end. The estimate is
-# smooth and pale at first and gains detail step by step, so a walk is better judged by its estimate. And that can be heard: the session decodes
-# a window of it, exactly as the finished song would sound there.
+# smooth and pale at first and gains detail step by step, so a walk is better judged by its estimate. And that can be heard: the session
+# decodes a window of it, exactly as the finished song would sound there.
 #
-# **Predict, then listen.** In the estimate of step 1, which is there first: the drums' rhythm, or the sound of each instrument?
+# **Predict, then listen.** Will the estimate of step 1 have a beat already? And that of step 4?
 
 # %%
 heard = []
@@ -93,9 +93,10 @@ spectrograms("The same three seconds, as they form", heard, start=1.5)
 # %% [markdown]
 # <details><summary>What did you expect, and what do you hear?</summary>
 #
-# Rhythm and register come first, in a blur: the first estimate is the mean of everything that could still become of this noise, and in a
-# mean the details cancel. Lines grow sharp later. "Blurred" is not "quiet": compare the low, broad bands of the first picture with the
-# last.
+# The first has none: a quiet, steady hum, balanced from low to high as such music is. When it was made there was nothing but noise and your
+# words, so it is near the *mean* of all music that those words allow, and in a mean the strokes of one song fall where another has none. By
+# step 4 there are strokes, a few of them in places that the finished song will not have; and level lines, the held notes, grow sharp last.
+# With `thinking=True` the planner's codes say beforehand where things happen. Try what the first estimate is like then.
 #
 # </details>
 #
@@ -109,8 +110,8 @@ spectrograms("The same three seconds, as they form", heard, start=1.5)
 from acestep_lab.ui.line_chart import Axis, Line, LineChart
 
 others = {
-    "same noise, other words": recipe.replace(caption="a slow waltz for strings, without drums"),
-    "other noise, same words": recipe.replace(seed=22),
+    "other words": recipe.replace(caption="a slow waltz for strings, without drums"),
+    "other noise": recipe.replace(seed=22),
 }
 walks = {"ours": steps, **{name: list(lab.start(one)) for name, one in others.items()}}
 
@@ -144,9 +145,9 @@ LineChart(
 )
 
 # %% [markdown]
-# Each mark is a step; lengths are in spreads of a latent's numbers. Two walks leave from one point, for they have one noise, and part as
-# the words pull. The third starts elsewhere. See how nearly straight the walks are, and how the marks spread out towards the end: the
-# schedule spends its steps near the noise.
+# Each mark is a step; lengths are in spreads of a latent's numbers, and a walk begins where its marks are dense. Two walks leave from one
+# point, for they have one noise, and part as the words pull. The third starts elsewhere. See how nearly straight the walks are, and how
+# the marks spread out towards the end: the schedule spends its steps near the noise.
 #
 # ## When is it decided?
 #
@@ -184,9 +185,9 @@ LineChart("The same distance, over t", over_t, far, tuple(by_t))
 # %% [markdown]
 # <details><summary>What did you expect, and what do you see?</summary>
 #
-# Over the *steps* the three shifts look like different models. Over *t* they nearly fall on one curve: how much is still open depends
-# above all on how much noise is left, not on how many steps were spent to get there. Shift moves the steps along that curve, so what
-# you choose with it is *which part of the decision gets the most looks*.
+# Most of the way is gone while *t* is still above 0.7. Over the *steps* the three shifts look like different models. Over *t* they nearly
+# fall on one curve: how much is still open depends above all on how much noise is left, not on how many steps were spent to get there.
+# Shift moves the steps along that curve, so what you choose with it is *which part of the decision gets the most looks*.
 #
 # </details>
 #
@@ -224,7 +225,7 @@ schedules(12, 1.0, 3.0, 5.0)
 # times smaller. On logarithmic axes that is a straight line, and its slope is −p.
 #
 # **Predict, then look.** The truth here is a walk of very many Heun steps. Which line will be the steepest, and which is the best buy at
-# eight looks?
+# 16 looks? (The walks here have shift 1. With shift 3 the last step is a long one, and Heun takes that one as Euler does.)
 
 # %%
 from acestep_lab.ui.slope_chart import SlopeChart
@@ -252,7 +253,7 @@ SlopeChart("What more looks buy", Axis("looks at the model"), error, tuple(lines
 # Euler's slope is near −1: twice the looks, half the error. Heun's is near −2, and that of 2M comes there with many steps (at first it has
 # no past to remember). For equal looks those two are close, and both leave Euler further behind the more looks there are. An order is
 # a promise about *many* steps; with few of them the lines lie close together. And it is a promise about arriving where this model's walk
-# ends, not about better music: a distilled model was trained for a few Euler steps, and there Euler *is* the exact answer.
+# ends, not about better music: a distilled model was trained for a few Euler steps, and Euler is right for it.
 #
 # </details>
 #
@@ -264,8 +265,8 @@ SlopeChart("What more looks buy", Axis("looks at the model"), error, tuple(lines
 # ([arXiv 2410.02416](https://arxiv.org/abs/2410.02416)) keeps only the part of the difference that stands at right angles to *c*, and
 # limits it.
 #
-# We walk without guidance to the middle, and there, at one and the same place, ask in different ways. `guidance_interval` is given on
-# *t* and switches guidance on from there.
+# We walk six of the twelve steps without guidance, and there, at one and the same place, ask in different ways. `guidance_interval` is
+# given on *t* and switches guidance on from there.
 
 # %%
 from acestep_lab.ui.arrow_chart import Arrow, ArrowChart
@@ -340,6 +341,6 @@ check("03.3", c, u, further)
 # many seeds* at step 1 the mean of the *finished songs*? Render ten seeds of one second, compare the two means, and say what part of the
 # difference you would expect from ten seeds alone.
 #
-# **Where to go on.** `run.keep(3)` makes a take of an early estimate, if you like it. [04 · Repaint and prove it](04_repaint_and_prove_it.ipynb)
-# holds a part of the walk to a known song. ACE-Step's own account is [arXiv 2602.00744](https://arxiv.org/abs/2602.00744). The folded
-# answers stand right after the cells they speak of; open them before you print.
+# **Where to go on.** `run.keep(3)` makes a take of an early estimate, if you like it. [04 · Repaint and prove
+# it](04_repaint_and_prove_it.ipynb) holds a part of the walk to a known song. ACE-Step's own account is [arXiv
+# 2602.00744](https://arxiv.org/abs/2602.00744). The folded answers stand right after the cells they speak of; open them before you print.

@@ -158,10 +158,10 @@ for name, found in jumps.items():
 # <details><summary>What did you expect, and what do you hear?</summary>
 #
 # Each dot compares the sound just before a border with the sound just after it, in 24 bands. The song itself has steps there, for music
-# moves; that is why it is in the figure. With a flute coming in and going out the steps are larger, and where they differ most, at 2.5 s,
-# the aggressive mode makes the larger one: nothing held it to the place where the old song goes on. Whether a step is *heard* depends on what else
-# the sound does. The printed lines rank each against all steps of the same sound; the lab calls a border audible above 99 %, or
-# where there is a click. Did you hear one?
+# moves; that is why it is in the figure. With a flute coming in and going out most of them are larger, and where the two modes differ
+# most, at 2.5 s, the aggressive one makes the larger step: nothing held it to the place where the old song goes on. Whether a step is
+# *heard* depends on what else the sound does. The printed lines rank each against all steps of the same sound; the lab calls a border
+# audible above 99 %, or where there is a click. Did you hear one?
 #
 # </details>
 #
@@ -200,10 +200,10 @@ small = ...
 check("04.3", song, small)
 
 # %% [markdown]
-# **A harder question, without a check.** The crossfade has to lie somewhere. Here it lies outside the region, so the region is all new and a
-# little of the old song is touched. What would be better about the other choice, and for which music would you hear it? Try
+# **A harder question, without a check.** The crossfade has to lie somewhere. Here it lies outside the region, so the region is all new
+# and a little of the old song is touched. What would be better about the other choice, and for which music would you hear it? Try
 # `wave_crossfade=0` and look at the first figure again.
 #
-# **Where to go on.** In a studio or in Jupyter a repaint is two clicks in the waveform, and its verdict, the count you have just made by hand,
-# stands above it. [05 · Seeds and blind listening](05_seeds_and_blind_listening.ipynb) asks when a difference is more than chance. The
-# folded answers stand right after the cells they speak of; open them before you print.
+# **Where to go on.** In a studio or in Jupyter a repaint is two clicks in the waveform, and its verdict, the count you have just made by
+# hand, stands above it. [05 · Seeds and blind listening](05_seeds_and_blind_listening.ipynb) asks when a difference is more than chance.
+# The folded answers stand right after the cells they speak of; open them before you print.
