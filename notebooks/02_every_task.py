@@ -237,6 +237,3 @@ check("02.3", chain)
 # **Where to go on.** [04 · Repaint and prove it](04_repaint_and_prove_it.ipynb) for the edges of a region; [03 · Inside a
 # render](03_inside_a_render.ipynb) for what all nine tasks have in common; ACE-Step's tasks are described in [arXiv
 # 2602.00744](https://arxiv.org/abs/2602.00744). The folded answers stand right after the cells they speak of; open them before you print.
-
-# %%
-lab.close()

@@ -93,10 +93,11 @@ spectrograms("The same three seconds, as they form", heard, start=1.5)
 # %% [markdown]
 # <details><summary>What did you expect, and what do you hear?</summary>
 #
-# The first has none: a quiet, steady hum, balanced from low to high as such music is. When it was made there was nothing but noise and your
-# words, so it is near the *mean* of all music that those words allow, and in a mean the strokes of one song fall where another has none. By
-# step 4 there are strokes, a few of them in places that the finished song will not have; and level lines, the held notes, grow sharp last.
-# With `thinking=True` the planner's codes say beforehand where things happen. Try what the first estimate is like then.
+# The first has none: a quiet, steady hum, balanced from low to high as such music is. When it was made there was nothing but noise and
+# your words, so it is near the *mean* of all music that those words allow, and in a mean the strokes of one song fall where another has
+# none. By step 4 there are strokes, though not yet all of those the finished song will have; level lines, the held notes, grow sharp
+# last. (Each picture is as bright as its own loudest moment; the first sound is far quieter than it looks.) With `thinking=True` the
+# planner's codes say beforehand where things happen. Try what the first estimate is like then.
 #
 # </details>
 #
@@ -120,14 +121,7 @@ def flat(latent):
     return np.asarray(latent).reshape(-1)
 
 
-def start_of(first):
-    """The noise that a walk began with (exercise 03.1 asks why)."""
-    return (flat(first.state) - (1 - first.t) * flat(first.estimate)) / first.t
-
-
-paths = {}
-for name, walk in walks.items():
-    paths[name] = np.stack([start_of(walk[0]), *(flat(step.state) for step in walk)])
+paths = {name: np.stack([flat(step.state) for step in walk]) for name, walk in walks.items()}
 points = np.concatenate(list(paths.values()))
 middle = points.mean(axis=0)
 _, sizes, directions = np.linalg.svd(points - middle, full_matrices=False)
@@ -145,9 +139,9 @@ LineChart(
 )
 
 # %% [markdown]
-# Each mark is a step; lengths are in spreads of a latent's numbers, and a walk begins where its marks are dense. Two walks leave from one
-# point, for they have one noise, and part as the words pull. The third starts elsewhere. See how nearly straight the walks are, and how
-# the marks spread out towards the end: the schedule spends its steps near the noise.
+# Each mark is the state after a step; lengths are in spreads of a latent's numbers, and a walk begins where its marks are dense. Two
+# walks begin side by side, for they have one noise, and part as the words pull. The third starts elsewhere. See how nearly straight the
+# walks are, and how the marks spread out towards the end: the schedule spends its steps near the noise.
 #
 # ## When is it decided?
 #
@@ -313,7 +307,8 @@ unguided.take()
 # ## Exercises
 #
 # **03.1 Where it began.** From the `state`, `estimate` and `t` of `steps[0]`, compute the noise the walk began with, as an array of the
-# shape of the state. (`np.asarray(steps[0].state)` makes an array.)
+# shape of the state. (A step goes straight towards its estimate, so the state is the mixture of the formula, with the estimate in place of
+# the music. `np.asarray(steps[0].state)` makes an array.)
 
 # %%
 from acestep_lab.lessons import check

@@ -12,7 +12,7 @@ from acestep_lab.takes.take import Take
 @question(
     "01.1",
     "Hand in two takes that differ in nothing but the seed.",
-    "Everything else is said in the recipe, so what you hear differ is chance alone.",
+    "Everything else is said in the recipe, so what differs to your ear is chance alone.",
 )
 def other_chance(one: Take, other: Take) -> str | None:
     """Two takes of one recipe, of two seeds."""
