@@ -39,7 +39,8 @@ assert _SPEC.loader is not None
 runner = module_from_spec(_SPEC)
 _SPEC.loader.exec_module(runner)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
-SOUND = re.compile(r"data:audio/[^\"]*")
+UNLIKE = re.compile(r"data:audio/[^\"]*|\b\d+:\d\d\b")
+"""What is another each time: the serial number inside a written sound, and how long something took."""
 TIMED = ("09",)
 """Lessons whose figures show seconds of this machine, which are never the same twice."""
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -122,9 +123,9 @@ def pictures(notebook: Any) -> list[str]:
 def near(mine: list[str], others: list[str]) -> bool:
     """Whether the same is shown: words are equal, and numbers, such as where a line runs, but for their last digits.
 
-    Sound inside a page has a serial number of its own each time it is written; that samples are equal, `sounds` says.
+    That samples are equal, `sounds` says.
     """
-    mine, others = ([SOUND.sub("", one) for one in shown] for shown in (mine, others))
+    mine, others = ([UNLIKE.sub("", one) for one in shown] for shown in (mine, others))
     if [NUMBER.sub("", one) for one in mine] != [NUMBER.sub("", one) for one in others]:
         return False
     pairs = [(NUMBER.findall(a), NUMBER.findall(b)) for a, b in zip(mine, others, strict=True)]
