@@ -239,17 +239,28 @@ class _CardFunctions(TorchFunctionMode):
             return self._carried(func, *args, **kwargs)
         if func is Tensor.data_ptr and args[0].device.type == NAME:
             return args[0].untyped_storage()._cdata  # as good an address as any
+        if func is Tensor.__bool__ and args[0].device.type == "meta":
+            return True  # weights that are built without numbers are nowhere zero
         if func in _WAITS and self.answers and args[0].device.type == NAME:
             return self.answers.pop(0)
+        if func in _WAITS_FOR_A_SIZE and self.answers and args[0].device.type == NAME:
+            return args[0].new_empty(self.answers.pop(0), dtype=torch.int64)
         return func(*args, **kwargs) if self.fake is None else self._beside_a_real_host(func, args, kwargs)
 
     def _beside_a_real_host(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """What is for the card is done on shapes; what comes from there to the host is full of halves."""
+        """What is for the card is done on shapes; what comes from there to the host is full of halves, zeros and True."""
         assert self.fake is not None
-        if _is_card(kwargs.get("device")) or any(isinstance(one, str | torch.device) and _is_card(one) for one in args):
-            with self.fake:
-                return func(*args, **kwargs)
-        return tree_map(_with_numbers, func(*args, **kwargs))
+        if not any(map(_names_card, tree_leaves((args, kwargs)))):
+            return tree_map(_with_numbers, func(*args, **kwargs))
+        args, kwargs = tree_map(self._pretended, (args, kwargs))
+        with self.fake:
+            found = func(*args, **kwargs)
+        return tree_map(_with_numbers, found)
+
+    def _pretended(self, value: Any) -> Any:
+        """A tensor of the host as the card's side knows it: a shape."""
+        assert self.fake is not None
+        return self.fake.from_tensor(value) if isinstance(value, Tensor) and not isinstance(value, FakeTensor) else value
 
     def _carried(self, func: Any, data: Any, *, device: Any, **kwargs: Any) -> Tensor:
         """A tensor of the host's numbers: made there and copied, as torch does for a real card."""
@@ -268,14 +279,21 @@ class _CardFunctions(TorchFunctionMode):
 
 _WAITS = (Tensor.item, Tensor.__int__, Tensor.__bool__, Tensor.__float__, Tensor.__index__, Tensor.tolist)
 
+_WAITS_FOR_A_SIZE = (torch.bincount,)
+
 
 def _with_numbers(value: Any) -> Any:
     """A tensor that has come to a real host from the card."""
     if not isinstance(value, FakeTensor) or value.device.type != "cpu":
         return value
-    half = 0.5 if value.dtype.is_floating_point else 0
+    half = 0.5 if value.dtype.is_floating_point else int(value.dtype == torch.bool)
     with torch.utils._python_dispatch._disable_current_modes():
         return torch.full(value.shape, half, dtype=value.dtype)
+
+
+def _names_card(value: Any) -> bool:
+    """Whether a value is on the card, or is the card itself."""
+    return value.device.type == NAME if isinstance(value, Tensor) else isinstance(value, str | torch.device) and _is_card(value)
 
 
 def _is_card(device: Any) -> bool:

@@ -52,6 +52,7 @@ from acestep_lab.engines.base import (
     TrainingRule,
     Vocabulary,
 )
+from acestep_lab.engines.placed import Placed
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
 from acestep_lab.listen.plan_score import PlanScore, plan_score
@@ -364,14 +365,19 @@ class Ace15Engine:
             yield replace(step, items=tuple(range(len(group))))
 
     def _predict(self, check: Check) -> PredictFn:
-        ask = torch.inference_mode()(partial(attention.velocity, cache=self._attention_cache))
+        ask, placed = torch.inference_mode()(partial(attention.velocity, cache=self._attention_cache)), Placed()
 
         def predict(x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
             check()
-            return self.devices.run_with_retry("dit", lambda dit: looked(dit, x, t, states, context, mask=mask))
 
-        def looked(dit: Any, *given: Any, **more: Any) -> Tensor:
-            return self._running.asked(dit, partial(ask, dit, *given, **more), self.devices.say)
+            def look(dit: Any) -> Tensor:
+                like = dit.scale_shift_table
+                time = torch.full((), t, dtype=like.dtype, device=like.device)  # filled there: nothing is copied
+                heard, seen = placed.beside(states, like), placed.beside(context, like)
+                asked = partial(ask, dit, x, time, heard, seen, mask=placed.mask_beside(mask, like))
+                return self._running.asked(dit, asked, self.devices.say)
+
+            return self.devices.run_with_retry("dit", look)
 
         return predict
 
