@@ -112,7 +112,8 @@ class _HollowV1(v1.Checkpoint):
     """An ACE-Step v1 checkpoint whose components are made on meta."""
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
-        return empty(self._maker(component)).to(dtype).requires_grad_(False).eval()
+        module: Any = empty(self._maker(component)).to(dtype).requires_grad_(False).eval()
+        return _one_table(module) if component == "text" else module
 
     def _maker(self, component: str) -> Callable[[], nn.Module]:
         if component == "dit":
@@ -157,7 +158,9 @@ class _HollowMusicGen(musicgen.Checkpoint):
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         dtype = torch.float32 if component == "codec" else dtype
-        return empty(musicgen_components.maker(self, component)).to(dtype).requires_grad_(False).eval()
+        module = empty(musicgen_components.maker(self, component)).to(dtype).requires_grad_(False).eval()
+        musicgen_components.finish(component, module, dtype)
+        return module
 
     def sizes(self) -> dict[str, int]:
         width = {"codec": 4}
@@ -192,6 +195,13 @@ def _musicgen_folder(folder: Path, row: musicgen_catalog.Row) -> Path:
 
 
 # --- where the components are -------------------------------------------------------------------------------------------
+
+
+def _one_table(text: Any) -> nn.Module:
+    """T5 reads one table of words under two names."""
+    text.encoder.embed_tokens.weight = text.shared.weight
+    found: nn.Module = text
+    return found
 
 
 def numbers_of(module: nn.Module) -> int:

@@ -102,9 +102,9 @@ class Codec:
             return to_picture(part)[None].to(weight.dtype)
 
         made = self.encoder.encode(picture, frames, self.tile, steps.check)
-        latent = (made.to(self._wide) - SHIFT) * SCALE
+        latent = ((made.to(self._wide) - SHIFT) * SCALE).flatten(1, 2)[0].T.contiguous().cpu()
         steps.finish(latent)
-        return latent.flatten(1, 2)[0].T.contiguous().cpu()
+        return latent
 
     def _samples(self, sound: Audio | Tensor) -> Tensor:
         """Samples `[2, n]` at the codec's rate, at least one, all of them numbers."""
@@ -301,12 +301,12 @@ class Decoding:
         for channel in log_mel[:, None, :, low:high].to(weight.device, weight.dtype):
             states = vocoder.backbone(channel)[..., near - low : far - low]
             rows.append(vocoder.head(states)[0, :, (start - near) * hop : (end - near) * hop])
-        sound = torch.cat(rows).to(self.codec._wide)
+        sound = torch.cat(rows).to(self.codec._wide).cpu()
         if not torch.isfinite(sound).all():
             raise MachineError(
                 "The vocoder made values that are not numbers of this latent; its weights may be damaged. Fetch them again."
             )
-        return sound.cpu()
+        return sound
 
 
 def windows(frames: int) -> list[tuple[int, int]]:
