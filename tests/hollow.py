@@ -4,8 +4,8 @@ Their components are built on meta and held by a pretended card (`tests/phantom.
 decode run at 2B or 4B in seconds, on shapes only::
 
     with PhantomCard(real_host=True) as card:
-        engine = hollow_ace15(folder, "turbo", FULL)
-        engine.connect(HollowDevices(card, engine))
+        engine = hollow_ace15(folder, "turbo")
+        devices = HollowDevices(card, engine)       # the engine is told
 """
 
 from __future__ import annotations

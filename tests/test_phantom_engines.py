@@ -1,0 +1,156 @@
+"""Every engine's render on a pretended card, by its own code: nothing lies on the wrong side, a step copies its latent and no more,
+and nobody waits for a number of the card within a step (there a wait raises).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from acestep_lab.models.memory_plan import plan_for_tier
+from acestep_lab.models.tiers import Tier
+from acestep_lab.plan.decoder import decoder_of
+from acestep_lab.prompt.recipe import Recipe
+from tests.hollow import HollowDevices, hollow_ace15, hollow_musicgen, hollow_v1
+from tests.phantom import Count, PhantomCard
+from tests.tiny import tiny_diffusers
+from tests.tiny_musicgen import tiny_musicgen
+from tests.tiny_v1 import tiny_v1
+
+TIMBRE = (0, 1, 1)
+"""What diffusers' condition encoder waits for before the loop: the last item, how many there are, references of the fullest."""
+GUIDED = {"guidance_scale": 5.0, "guidance": "apg"}
+
+
+@dataclass
+class Rendered:
+    """What a render did on the card."""
+
+    steps: list[list[tuple[str, str, int]]] = field(default_factory=list)  # copies of each
+    loop: Count = field(default_factory=Count)
+    decoded: Count = field(default_factory=Count)
+    latent: Any = None
+    samples: Any = None
+    asked: Any = None
+
+
+def render(card: PhantomCard, engine: Any, recipe: Recipe, waits: tuple[object, ...] = (), items: int = 1) -> Rendered:
+    """A whole render: words, conditions, loop and tiles."""
+    devices, found = HollowDevices(card, engine), Rendered()
+    requests = [engine.resolve(recipe.replace(seed=seed), None, lambda *_: None, 600.0) for seed in range(items)]
+    with card.answering(*waits) if waits else nullcontext():
+        prepared = engine.prepare(requests)
+    with card.counting() as found.loop:
+        done = 0
+        for step in engine.sample(prepared, lambda: None):  # noqa: B007 - the last one is decoded
+            found.steps.append(found.loop.copies[done:])
+            done = len(found.loop.copies)
+    with card.counting() as found.decoded:
+        found.latent = step.state[0]
+        found.samples = engine.decode(prepared[0].after_sampling(), found.latent).audio.samples
+    found.asked = devices.asked
+    return found
+
+
+def turbo(folder: Path) -> Any:
+    return hollow_ace15(folder, tiny=tiny_diffusers(folder / "turbo", lm=False, shallow=True))
+
+
+def base(folder: Path) -> Any:
+    return hollow_ace15(folder, tiny=tiny_diffusers(folder / "base", turbo=False, lm=False, shallow=True))
+
+
+def xl(folder: Path) -> Any:
+    return hollow_ace15(folder, tiny=tiny_diffusers(folder / "xl", xl=True, lm=False, shallow=True))
+
+
+def v1(folder: Path) -> Any:
+    return hollow_v1(folder, tiny=tiny_v1(folder / "v1"))
+
+
+def musicgen(folder: Path) -> Any:
+    return hollow_musicgen(folder, tiny=tiny_musicgen(folder / "musicgen"))
+
+
+def melody(folder: Path) -> Any:
+    return hollow_musicgen(folder, tiny=tiny_musicgen(folder / "melody", melody=True))
+
+
+@pytest.fixture
+def card() -> Iterator[PhantomCard]:
+    with PhantomCard(real_host=True) as found:
+        yield found
+
+
+SUNG = Recipe("slow dub techno", lyrics="[verse]\na b c", seconds=2.0, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "recipe", "items", "per_step"),
+    [
+        (turbo, SUNG, 2, 2),
+        (xl, SUNG, 1, 2),
+        (base, SUNG.replace(**GUIDED), 2, 2),  # both halves of guidance in one batch
+        (base, SUNG.replace(solver="heun"), 1, 4),  # two looks a step
+        (v1, SUNG.replace(seconds=5.0), 1, 1),  # its loop is on the card; what is seen of a step comes home
+        (v1, SUNG.replace(seconds=5.0, solver="pingpong"), 2, 2),  # and new noise goes there
+    ],
+)
+def test_a_step_copies_its_latent_and_nothing_else(
+    card: PhantomCard, tmp_path: Path, make: Callable[[Path], Any], recipe: Recipe, items: int, per_step: int
+) -> None:
+    found = render(card, make(tmp_path), recipe, () if make is v1 else TIMBRE, items)
+    latent = items * found.latent.nbytes * (1 if make is v1 else 2)  # at most: both halves of guidance, or state and estimate
+    for copies in found.steps[1:]:
+        assert len(copies) <= per_step
+        assert all(size <= 2 * latent for _, _, size in copies)
+    assert found.samples.shape[1] > 0
+    assert len([1 for at, _, _ in found.decoded.copies if at == "cpu"]) <= len(found.decoded.copies) // 2 + 1
+
+
+@pytest.mark.parametrize("make", [musicgen, melody])
+def test_a_token_copies_its_codes_in_and_its_logits_out(
+    card: PhantomCard, tmp_path: Path, make: Callable[[Path], Any]
+) -> None:
+    found = render(card, make(tmp_path), Recipe("dub", seconds=0.5))
+    for copies in found.steps[1:]:
+        assert [(at, to) for at, to, _ in copies] == [("cpu", "card"), ("card", "cpu")]
+    assert found.samples.shape[1] == 24_000
+    assert found.asked == {"text": 1, "decoder": len(found.steps), "codec": 1}
+
+
+def test_the_published_turbo_renders_in_the_planned_dtype(card: PhantomCard, tmp_path: Path) -> None:
+    found = render(card, hollow_ace15(tmp_path, "turbo"), SUNG.replace(seconds=10.0, steps=2), TIMBRE)
+    assert found.samples.shape == (2, 480_000)
+    assert set(found.loop.products) == set(found.decoded.products) == {torch.bfloat16}
+    assert [len(copies) for copies in found.steps] == [4, 2]  # the first brings conditions and context
+    assert found.asked == {"condition": 2, "text": 1, "dit": 2, "vae": 1}
+
+
+@pytest.mark.parametrize("size", ["0.6B", "4B"])
+def test_a_published_planner_reads_and_writes_on_the_card(card: PhantomCard, tmp_path: Path, size: str) -> None:
+    engine = hollow_ace15(tmp_path, "xl-turbo", lm=size)
+    lm = card.holds(engine.build("lm", torch.bfloat16))
+    decoder = decoder_of(lm)
+    with card.counting(lm) as count:
+        cache = decoder.new_cache(2, 600)
+        with card.answering(True, True, all_asked=False):
+            for tokens in ([7] * 400, [8]):  # the prompt, then a token
+                logits = decoder.logits(decoder.feed(cache, [tokens, tokens]), slice(0, 1000))
+    assert logits.shape == (2, 1000)
+    assert set(count.products) == {torch.bfloat16}
+    held = sum(one.nbytes for one in (*cache.keys, *cache.values))
+    assert held <= count.peak <= held + 2**29
+
+
+def test_a_plan_for_memory_counts_every_number_of_a_published_checkpoint(tmp_path: Path) -> None:
+    specs = hollow_ace15(tmp_path, "xl-turbo").component_specs()
+    plan = plan_for_tier(Tier.for_memory(24), specs)
+    published = hollow_ace15(tmp_path, "xl-turbo").checkpoint.row.sizes
+    assert {name: plan.sizes[name] for name in ("dit", "vae")} == {name: published[name] for name in ("dit", "vae")}
