@@ -1,0 +1,278 @@
+"""What each component of each published checkpoint takes on a card: weights as they are kept, and the peak of its work, traced on a
+pretended one (`tests/phantom.py`). Traces are of the engines' own code; they are remembered by their shape.
+
+Where a module is a stack of equal layers, few are traced and the rest is drawn from there: between its layers nothing but keys and
+values grows, so the peak is a straight line in their number (`whole` traces all of them; a test compares).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from acestep_lab._libraries import diffusers
+from acestep_lab.engines.ace15 import attention, conditioning
+from acestep_lab.engines.ace15.codec import Codec as Ace15Codec
+from acestep_lab.engines.ace_v1.codec import TILE as V1_TILE
+from acestep_lab.engines.ace_v1.codec import Codec as V1Codec
+from acestep_lab.engines.ace_v1.geometry import V1Config
+from acestep_lab.engines.ace_v1.transformer import AceStepV1Transformer
+from acestep_lab.engines.musicgen.codec import TILE as MUSICGEN_TILE
+from acestep_lab.engines.musicgen.codec import Codec as MusicGenCodec
+from acestep_lab.engines.musicgen.generation import Decoder as MusicGenDecoder
+from acestep_lab.models.assembly import empty
+from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
+from acestep_lab.models.memory_plan import MemoryPlan
+from acestep_lab.models.storage import KEPT_FULL
+from acestep_lab.plan.decode_batch import DecodeBatch
+from acestep_lab.plan.decoder import decoder_of
+from tests.hollow import XL, hollow_ace15, hollow_musicgen, hollow_v1
+from tests.phantom import PhantomCard
+
+TEXT, LYRICS, TIMBRE = 256, 512, 750
+"""Tokens of a prompt at its fullest, of long lyrics, and latent frames of a timbre."""
+STATES = TEXT + LYRICS + 1
+PROMPT = 400
+"""Tokens a planner reads before it writes."""
+FEW = (2, 4)
+"""Layers traced where the rest follows."""
+BF16 = torch.bfloat16
+
+
+@dataclass
+class Peaks:
+    """The components of one engine on a pretended card."""
+
+    card: PhantomCard
+    folder: Path
+    name: str  # of a catalog
+    lm: str = ""
+    whole: bool = False  # every layer is traced
+
+    def __post_init__(self) -> None:
+        self._known: dict[tuple[object, ...], float] = {}
+
+    @cached_property
+    def engine(self) -> Any:
+        if self.name.startswith("musicgen"):
+            return hollow_musicgen(self.folder, self.name)
+        return hollow_v1(self.folder) if self.name == "ace-step-v1" else hollow_ace15(self.folder, self.name, self.lm)
+
+    @cached_property
+    def specs(self) -> tuple[ComponentSpec, ...]:
+        return tuple(self.engine.component_specs())
+
+    def traced(self, plan: MemoryPlan) -> MemoryPlan:
+        """A plan whose sizes are counted and whose work is traced."""
+        return replace(plan, components=tuple(self._traced(plan, one) for one in plan.components))
+
+    def _traced(self, plan: MemoryPlan, one: ComponentSpec) -> ComponentSpec:
+        work = self.work(one.name, plan.seconds, plan.takes, plan.passes, plan.tile_frames)
+        kept, way = plan.stored(one.name), plan.mechanism(one.name)
+        share = self.kept(one.name, kept, way) / one.bytes / ({"block": 0.2, "leaf": 0.12}.get(way, 1.0))
+        shares = {kept: min(1.0, share)} if kept != "full" else {}
+        return replace(one, working=WorkingMemory(fixed=work), **shares)
+
+    def kept(self, component: str, stored: str, way: str) -> float:
+        """Bytes of a component on the card, as its weights are kept and brought there."""
+        return self._recalled(("kept", component, stored, way), lambda: _kept(self._built(component), stored, way))
+
+    def work(self, component: str, seconds: float, takes: int, passes: int, tile: int) -> float:
+        """Bytes at the peak of a component's work, weights apart."""
+        makers: dict[str, Callable[[], float]] = {
+            "dit": lambda: self._dit(seconds, takes, passes), "text": self._text, "condition": self._condition,
+            "codes": lambda: self._codes(seconds), "vae": lambda: self._vae(min(tile, round(seconds * 25))),
+            "lm": lambda: self._lm(seconds, takes), "codec": self._codec, "decoder": lambda: self._decoder(takes),
+        }  # fmt: skip
+        key = {"dit": (seconds, takes, passes), "vae": (tile, seconds < 60), "lm": (seconds, takes), "decoder": (takes,)}
+        return self._recalled((component, *key.get(component, ())), makers[component])
+
+    def _recalled(self, key: tuple[object, ...], make: Callable[[], float]) -> float:
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
+
+    # -- modules
+
+    def _built(self, component: str) -> nn.Module:
+        return self.engine.build(component, BF16)
+
+    def _held(self, component: str) -> Any:
+        return self.card.holds(self._built(component))
+
+    def _peak(self, module: nn.Module, work: Callable[[], object], *answers: object) -> float:
+        with torch.inference_mode(), self.card.counting(module) as count, self.card.answering(*answers, all_asked=False):
+            work()
+        return float(count.peak)
+
+    def _by_layers(self, count: int, peak: Callable[[int], float]) -> float:
+        """The peak of so many layers, from that of few."""
+        if self.whole or count <= FEW[1]:
+            return peak(count)
+        low, high = map(peak, FEW)
+        return low + (high - low) / (FEW[1] - FEW[0]) * (count - FEW[0])
+
+    # -- loops
+
+    def _dit(self, seconds: float, takes: int, passes: int) -> float:
+        if self.name == "ace-step-v1":
+            return self._by_layers(V1Config().num_layers, lambda layers: self._v1_look(layers, seconds, takes))
+        config = {"encoder_hidden_size": 2048} | (XL if self.name.startswith("xl") else {})
+        count = int(config.get("num_hidden_layers", 24))
+        return self._by_layers(count, lambda layers: self._ace15_look(config | {"num_hidden_layers": layers}, seconds, takes * passes))
+
+    def _ace15_look(self, config: dict[str, Any], seconds: float, rows: int) -> float:
+        dit = empty(lambda: diffusers.AceStepTransformer1DModel(**config)).to(BF16)
+        module = self.card.holds(attention.install(dit))
+        frames, cache, tensor = round(seconds * 25), attention.CrossAttentionCache(), self.card.tensor
+
+        def look() -> None:
+            x, states, seen = tensor(rows, frames, 64), tensor(rows, STATES, 2048), tensor(rows, frames, 128)
+            for _ in range(2):  # the second finds keys and values made
+                attention.velocity(module, x, torch.full((), 0.5, device=self.card.device), states, seen, cache=cache)
+
+        return self._peak(module, look)
+
+    def _v1_look(self, layers: int, seconds: float, takes: int) -> float:
+        fewer = {} if layers > 20 else {"damped_blocks": (0, 1), "ssl_encoder_depths": (0, 0)}
+        module: Any = self.card.holds(empty(lambda: AceStepV1Transformer(V1Config(num_layers=layers, **fewer))).to(BF16))
+        frames, tensor = round(seconds * 44_100 / 4096), self.card.tensor
+
+        def look() -> None:
+            ids = torch.zeros(takes, LYRICS, dtype=torch.long, device=self.card.device)
+            one = torch.ones_like(ids[:, :TEXT])
+            heard = [
+                module.prepare_states(*module.encode(tensor(takes, TEXT, 768), one, tensor(takes, 512), ids, torch.ones_like(ids)))
+                for _ in range(2)  # what is asked for, and what guidance leads away from
+            ]
+            x = tensor(takes, 8, 16, frames, dtype=torch.float32)
+            found = [module.velocity(x, x.new_full((takes,), 0.5), one) for one in heard]
+            del found
+
+        return self._peak(module, look)
+
+    def _decoder(self, takes: int) -> float:
+        """MusicGen's: a window's keys and values of each song, two rows each, and one song at work."""
+        shape, width = self.engine.checkpoint.shape, self.engine.checkpoint.config_of("decoder")
+        count = int(width["num_hidden_layers"])
+        both = [self._by_layers(count, lambda layers, part=part: self._window(layers, shape)[part]) for part in (0, 1)]
+        return both[0] + (takes - 1) * both[1]
+
+    def _window(self, layers: int, shape: Any) -> tuple[float, float]:
+        key = ("window", layers)
+        if key not in self._known:
+            self._known[key] = self._window_traced(layers, shape)  # type: ignore[assignment]
+        return self._known[key]  # type: ignore[return-value]
+
+    def _window_traced(self, layers: int, shape: Any) -> tuple[float, float]:
+        """The peak of a window of all its columns, and its keys and values."""
+        module = self._musicgen(layers)
+        columns, device = round(self.engine.window_seconds * shape.frames_per_second) + shape.codebooks, self.card.device
+        with torch.inference_mode(), self.card.counting(module) as count:
+            cache, heard = module.new_cache(), module.heard(torch.zeros(TEXT, 768), True, None, 2)
+            module.next(torch.zeros(2 * shape.codebooks, columns, dtype=torch.long, device=device), cache, heard)
+            module.next(torch.zeros(2 * shape.codebooks, 1, dtype=torch.long, device=device), cache, {} if False else heard)
+            held = [layer for one in (cache.self_attention_cache, cache.cross_attention_cache) for layer in one.layers]
+            kept = sum(each.nbytes for layer in held for each in (layer.keys, layer.values) if isinstance(each, Tensor))
+        return float(count.peak), float(kept)
+
+    def _musicgen(self, layers: int) -> Any:
+        place = self.folder / f"{self.name}-{layers}"
+        config = json.loads((self.engine.checkpoint.folder / "config.json").read_text())
+        config["decoder"]["num_hidden_layers"] = layers
+        place.mkdir(exist_ok=True)
+        for file in self.engine.checkpoint.folder.iterdir():
+            (place / file.name).write_bytes(file.read_bytes())
+        (place / "config.json").write_text(json.dumps(config))
+        found = type(self.engine.checkpoint).open(place).build("decoder", BF16)
+        assert isinstance(found, MusicGenDecoder)
+        return self.card.holds(found)
+
+    def _lm(self, seconds: float, takes: int) -> float:
+        config = self.engine.checkpoint.config("lm")
+        return self._by_layers(int(config["num_hidden_layers"]), lambda layers: self._written(config, layers, seconds, takes))
+
+    def _written(self, config: dict[str, Any], layers: int, seconds: float, takes: int) -> float:
+        """A prompt read, rows for guidance added with room for all codes, and a token written."""
+        from acestep_lab._libraries import transformers
+
+        made = transformers.Qwen3Config(**(config | {"num_hidden_layers": layers, "layer_types": None, "max_window_layers": layers}))
+        module = self.card.holds(empty(lambda: transformers.Qwen3ForCausalLM(made)).to(BF16))
+        decoder = decoder_of(module)
+
+        def write() -> None:
+            batch: Any = DecodeBatch.prefill(decoder, list(range(takes)), [1] * PROMPT, 2.0, 100)
+            batch.add_cfg_rows([1] * PROMPT, round(5 * seconds))
+            batch.feed([[1]] * takes)
+            batch.logits(slice(0, 64_000))
+
+        return self._peak(module, write, *[True] * 8)
+
+    # -- encoders and decoders
+
+    def _text(self) -> float:
+        module, device = self._held("text"), self.card.device
+        ids = torch.zeros(1, TEXT, dtype=torch.long, device=device)
+        return self._peak(module, lambda: module(input_ids=ids, attention_mask=torch.ones_like(ids)))
+
+    def _condition(self) -> float:
+        module: Any = self._held("condition")
+        encoding = conditioning.TextEncoding(self.card.tensor(TEXT, 1024), self.card.tensor(LYRICS, 1024))
+        return self._peak(module, lambda: conditioning.encode_conditions(module, [encoding], TIMBRE), 0, 1, 1)
+
+    def _codes(self, seconds: float) -> float:
+        module: Any = self._held("codes")
+        return self._peak(module, lambda: module.detokenizer(self.card.tensor(1, round(5 * seconds), 2048)))
+
+    def _vae(self, frames: int) -> float:
+        module: Any = self._held("vae")
+        codec = Ace15Codec(module, max(frames, 2 * 9 + 1))
+        return self._peak(module, lambda: codec.decode(torch.zeros(frames, 64)))
+
+    def _codec(self) -> float:
+        module: Any = self._held("codec")
+        if self.name == "ace-step-v1":
+            codec: Any = V1Codec(module.dcae, module.vocoder, V1_TILE)
+            return self._peak(module, lambda: codec.decode(torch.zeros(2 * V1_TILE, 128)))
+        shape = self.engine.checkpoint.shape
+        codec = MusicGenCodec(module, shape.channels, self.card.device)
+        codes = torch.zeros(MUSICGEN_TILE + 16, shape.codebooks, dtype=torch.long)
+        return self._peak(module, lambda: codec.decode(codes))
+
+
+def _kept(module: nn.Module, stored: str, way: str) -> float:
+    """Bytes on the card: whole, or (streamed) what is always there and two of the largest pieces, at work and on its way."""
+    if way not in ("block", "leaf"):
+        return _bytes(module, stored)
+    pieces = _blocks(module) if way == "block" else [one for one in module.modules() if not list(one.children())]
+    sizes = sorted((_bytes(one, stored) for one in pieces), reverse=True)
+    return _bytes(module, stored) - sum(sizes) + sum(sizes[:2])
+
+
+def _blocks(module: nn.Module) -> list[nn.Module]:
+    return [block for part in module.modules() if isinstance(part, nn.ModuleList) for block in part]
+
+
+def _bytes(module: nn.Module, stored: str) -> float:
+    """Bytes of all that a module holds: linear layers in eight bits where they are kept so, one scale for each row."""
+    seen: dict[int, float] = {}
+    for name, part in module.named_modules():
+        for key, value in (*part._parameters.items(), *part._buffers.items()):
+            if value is not None:
+                seen.setdefault(id(value), _stored(value, part, f"{name}.{key}", stored))
+    return sum(seen.values())
+
+
+def _stored(value: Tensor, part: nn.Module, name: str, stored: str) -> float:
+    full = float(value.numel() * value.element_size())
+    if stored == "int8" and type(part) is nn.Linear and value.ndim == 2:
+        return float(value.numel() + 2 * value.shape[0])
+    casts = isinstance(part, nn.Linear | nn.Conv1d | nn.ConvTranspose1d | nn.Embedding)
+    return full / 2 if stored == "fp8" and casts and not any(one in name for one in KEPT_FULL) else full
