@@ -245,6 +245,8 @@ class _CardFunctions(TorchFunctionMode):
             return _norm(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor, torch.asarray) and _is_card(kwargs.get("device")):
             return self._carried(func, *args, **kwargs)
+        if func is Tensor.__getitem__ and isinstance(args[1], list) and args[0].device.type == NAME:
+            args = args[0], self._carried(torch.tensor, args[1], device=device())  # a list of places goes there first
         if func is Tensor.data_ptr and args[0].device.type == NAME:
             return args[0].untyped_storage()._cdata  # as good an address as any
         if func is Tensor.__bool__ and args[0].device.type == "meta":

@@ -178,7 +178,7 @@ class Peaks:
         with torch.inference_mode(), self.card.counting(module) as count:
             cache, heard = module.new_cache(), module.heard(torch.zeros(TEXT, 768), True, None, 2)
             module.next(torch.zeros(2 * shape.codebooks, columns, dtype=torch.long, device=device), cache, heard)
-            module.next(torch.zeros(2 * shape.codebooks, 1, dtype=torch.long, device=device), cache, {} if False else heard)
+            module.next(torch.zeros(2 * shape.codebooks, 1, dtype=torch.long, device=device), cache, heard)
             held = [layer for one in (cache.self_attention_cache, cache.cross_attention_cache) for layer in one.layers]
             kept = sum(each.nbytes for layer in held for each in (layer.keys, layer.values) if isinstance(each, Tensor))
         return float(count.peak), float(kept)
