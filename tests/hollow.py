@@ -121,7 +121,9 @@ class _HollowV1(v1.Checkpoint):
         if component == "text":
             config = transformers.UMT5Config.from_dict(text_encoder.config_of(self.place(v1.TEXT)))
             return lambda: transformers.UMT5EncoderModel(config)
-        of_dcae, of_vocoder = (json.loads((self.place(name) / "config.json").read_text()) for name in (v1.DCAE, v1.VOCODER))
+        of_dcae, of_vocoder = (
+            json.loads((self.place(name) / "config.json").read_text()) for name in (v1.DCAE, v1.VOCODER)
+        )
         vocoder = VocoderConfig.from_config(of_vocoder)
         return lambda: v1_components.Codecs(dcae.build(of_dcae), Vocoder(vocoder).fuse())
 
@@ -164,9 +166,7 @@ class _HollowMusicGen(musicgen.Checkpoint):
 
     def sizes(self) -> dict[str, int]:
         width = {"codec": 4}
-        return {
-            name: width.get(name, 2) * numbers_of(self.build(name, torch.bfloat16)) for name in musicgen.COMPONENTS
-        }
+        return {name: width.get(name, 2) * numbers_of(self.build(name, torch.bfloat16)) for name in musicgen.COMPONENTS}
 
     def entries(self, component: str) -> dict[str, Any]:
         return {}
@@ -179,7 +179,15 @@ def hollow_musicgen(folder: Path, name: str = "musicgen-small", tiny: Path | Non
 
 
 def _musicgen_folder(folder: Path, row: musicgen_catalog.Row) -> Path:
-    text = {"model_type": "t5", "vocab_size": 32_128, "d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
+    text = {
+        "model_type": "t5",
+        "vocab_size": 32_128,
+        "d_model": 768,
+        "d_kv": 64,
+        "d_ff": 3072,
+        "num_layers": 12,
+        "num_heads": 12,
+    }
     codec = {"model_type": "encodec", "sampling_rate": 32_000, "num_filters": 64, "hidden_size": 128, "upsampling_ratios": [8, 5, 4, 4],
              "codebook_size": 2048, "codebook_dim": 128, "target_bandwidths": [2.2], "use_causal_conv": False,
              "use_conv_shortcut": False, "audio_channels": 1}  # fmt: skip
@@ -187,9 +195,16 @@ def _musicgen_folder(folder: Path, row: musicgen_catalog.Row) -> Path:
                "num_attention_heads": row.width // 64, "num_codebooks": row.codebooks, "audio_channels": 1 + row.stereo,
                "pad_token_id": 2048, "bos_token_id": 2048, "max_position_embeddings": 2048}  # fmt: skip
     kind = "musicgen_melody" if row.melody else "musicgen"
-    whole = {"model_type": kind, "text_encoder": text, "audio_encoder": codec, "decoder": decoder | {"model_type": f"{kind}_decoder"}}
+    whole = {
+        "model_type": kind,
+        "text_encoder": text,
+        "audio_encoder": codec,
+        "decoder": decoder | {"model_type": f"{kind}_decoder"},
+    }
     _write(folder, whole | ({"chroma_length": 235, "num_chroma": 12} if row.melody else {}))
-    (folder / "generation_config.json").write_text(json.dumps({"do_sample": True, "guidance_scale": 3.0, "max_length": 1500}))
+    (folder / "generation_config.json").write_text(
+        json.dumps({"do_sample": True, "guidance_scale": 3.0, "max_length": 1500})
+    )
     tiny_t5_tokenizer().save(str(folder / "tokenizer.json"))
     return folder
 
@@ -206,7 +221,9 @@ def _one_table(text: Any) -> nn.Module:
 
 def numbers_of(module: nn.Module) -> int:
     """Numbers in a module's parameters and the buffers that are stored with it."""
-    return sum(tensor.numel() for tensor in {id(one): one for one in module.state_dict(keep_vars=True).values()}.values())
+    return sum(
+        tensor.numel() for tensor in {id(one): one for one in module.state_dict(keep_vars=True).values()}.values()
+    )
 
 
 class HollowDevices:

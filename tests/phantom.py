@@ -272,7 +272,9 @@ class _CardFunctions(TorchFunctionMode):
     def _pretended(self, value: Any) -> Any:
         """A tensor of the host as the card's side knows it: a shape."""
         assert self.fake is not None
-        return self.fake.from_tensor(value) if isinstance(value, Tensor) and not isinstance(value, FakeTensor) else value
+        return (
+            self.fake.from_tensor(value) if isinstance(value, Tensor) and not isinstance(value, FakeTensor) else value
+        )
 
     def _carried(self, func: Any, data: Any, *, device: Any, **kwargs: Any) -> Tensor:
         """A tensor of the host's numbers: made there and copied, as torch does for a real card."""
@@ -305,7 +307,11 @@ def _with_numbers(value: Any) -> Any:
 
 def _names_card(value: Any) -> bool:
     """Whether a value is on the card, or is the card itself."""
-    return value.device.type == NAME if isinstance(value, Tensor) else isinstance(value, str | torch.device) and _is_card(value)
+    return (
+        value.device.type == NAME
+        if isinstance(value, Tensor)
+        else isinstance(value, str | torch.device) and _is_card(value)
+    )
 
 
 def _is_card(device: Any) -> bool:

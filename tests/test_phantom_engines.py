@@ -106,7 +106,9 @@ def test_a_step_copies_its_latent_and_nothing_else(
     card: PhantomCard, tmp_path: Path, make: Callable[[Path], Any], recipe: Recipe, items: int, per_step: int
 ) -> None:
     found = render(card, make(tmp_path), recipe, () if make is v1 else TIMBRE, items)
-    latent = items * found.latent.nbytes * (1 if make is v1 else 2)  # at most: both halves of guidance, or state and estimate
+    latent = (
+        items * found.latent.nbytes * (1 if make is v1 else 2)
+    )  # at most: both halves of guidance, or state and estimate
     for copies in found.steps[1:]:
         assert len(copies) <= per_step
         assert all(size <= 2 * latent for _, _, size in copies)

@@ -16,7 +16,9 @@ class Placed:
     """Tensors of one run where a module is: brought once, and again only where it has moved, or computes in another dtype."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Tensor, Tensor]] = {}  # by the identity of a tensor, which is held, so that it stays its own
+        self._kept: dict[
+            int, tuple[Tensor, Tensor]
+        ] = {}  # by the identity of a tensor, which is held, so that it stays its own
         self._masks: dict[int, tuple[Tensor, bool]] = {}
 
     def beside(self, tensor: Tensor, like: Tensor) -> Tensor:

@@ -162,13 +162,23 @@ class MemoryPlan:
     @property
     def need_bytes(self) -> int:
         """The most that is in use at any time, the driver and a margin included."""
+        peak = self._most_bytes
+        return peak + overhead(self.machine, peak)
+
+    @property
+    def use_bytes(self) -> int:
+        """The most that is in use at any time, the driver included and no margin."""
+        return self._most_bytes + CONTEXT_BYTES
+
+    @property
+    def _most_bytes(self) -> int:
         moving = [name for name in self.names if self.mechanism(name) != "resident"]
         staying = sum(self.device_bytes(name) for name in self.names if name not in moving)
         waiting = max((self.device_bytes(name) for name in moving), default=0)  # the last one stays until the next
         peaks = [
             staying + (0 if name in moving else waiting) + self._peak_bytes(name, name in moving) for name in self.names
         ]
-        return max(peaks, default=0) + overhead(self.machine, max(peaks, default=0))
+        return max(peaks, default=0)
 
     def _peak_bytes(self, name: str, moving: bool) -> int:
         """The most one component adds: its weights at work, or (in RAM) while they are read, before they are shrunk."""

@@ -1,8 +1,8 @@
 """What each component of each published checkpoint takes on a card: weights as they are kept, and the peak of its work, traced on a
 pretended one (`tests/phantom.py`). Traces are of the engines' own code; they are remembered by their shape.
 
-Where a module is a stack of equal layers, few are traced and the rest is drawn from there: between its layers nothing but keys and
-values grows, so the peak is a straight line in their number (`whole` traces all of them; a test compares).
+Takes have rows of their own, so that a peak is a straight line in their number; and in that of a stack's equal layers where the
+peak is inside one of them (nothing but keys and values grows from one to the next): two points are traced. `whole` traces all.
 """
 
 from __future__ import annotations
@@ -91,7 +91,12 @@ class Peaks:
             "codes": lambda: self._codes(seconds), "vae": lambda: self._vae(min(tile, round(seconds * 25))),
             "lm": lambda: self._lm(seconds, takes), "codec": self._codec, "decoder": lambda: self._decoder(takes),
         }  # fmt: skip
-        key = {"dit": (seconds, takes, passes), "vae": (tile, seconds < 60), "lm": (seconds, takes), "decoder": (takes,)}
+        key = {
+            "dit": (seconds, takes, passes),
+            "vae": (tile, seconds < 60),
+            "lm": (seconds, takes),
+            "decoder": (takes,),
+        }
         return self._recalled((component, *key.get(component, ())), makers[component])
 
     def _recalled(self, key: tuple[object, ...], make: Callable[[], float]) -> float:
@@ -108,7 +113,11 @@ class Peaks:
         return self.card.holds(self._built(component))
 
     def _peak(self, module: nn.Module, work: Callable[[], object], *answers: object) -> float:
-        with torch.inference_mode(), self.card.counting(module) as count, self.card.answering(*answers, all_asked=False):
+        with (
+            torch.inference_mode(),
+            self.card.counting(module) as count,
+            self.card.answering(*answers, all_asked=False),
+        ):
             work()
         return float(count.peak)
 
@@ -119,14 +128,26 @@ class Peaks:
         low, high = map(peak, FEW)
         return low + (high - low) / (FEW[1] - FEW[0]) * (count - FEW[0])
 
+    def _by_takes(self, takes: int, peak: Callable[[int], float]) -> float:
+        """The peak of so many takes, from that of one and two: each has rows of its own."""
+        if self.whole or takes <= 2:
+            return peak(takes)
+        one, two = map(peak, (1, 2))
+        return two + (two - one) * (takes - 2)
+
     # -- loops
 
     def _dit(self, seconds: float, takes: int, passes: int) -> float:
         if self.name == "ace-step-v1":
-            return self._by_layers(V1Config().num_layers, lambda layers: self._v1_look(layers, seconds, takes))
+            return self._by_takes(takes, lambda count: self._v1_look(seconds, count))
         config = {"encoder_hidden_size": 2048} | (XL if self.name.startswith("xl") else {})
         count = int(config.get("num_hidden_layers", 24))
-        return self._by_layers(count, lambda layers: self._ace15_look(config | {"num_hidden_layers": layers}, seconds, takes * passes))
+        return self._by_layers(
+            count,
+            lambda layers: self._by_takes(
+                takes * passes, lambda rows: self._ace15_look(config | {"num_hidden_layers": layers}, seconds, rows)
+            ),
+        )
 
     def _ace15_look(self, config: dict[str, Any], seconds: float, rows: int) -> float:
         dit = empty(lambda: diffusers.AceStepTransformer1DModel(**config)).to(BF16)
@@ -140,16 +161,17 @@ class Peaks:
 
         return self._peak(module, look)
 
-    def _v1_look(self, layers: int, seconds: float, takes: int) -> float:
-        fewer = {} if layers > 20 else {"damped_blocks": (0, 1), "ssl_encoder_depths": (0, 0)}
-        module: Any = self.card.holds(empty(lambda: AceStepV1Transformer(V1Config(num_layers=layers, **fewer))).to(BF16))
+    def _v1_look(self, seconds: float, takes: int) -> float:
+        module: Any = self.card.holds(empty(lambda: AceStepV1Transformer(V1Config())).to(BF16))
         frames, tensor = round(seconds * 44_100 / 4096), self.card.tensor
 
         def look() -> None:
             ids = torch.zeros(takes, LYRICS, dtype=torch.long, device=self.card.device)
             one = torch.ones_like(ids[:, :TEXT])
             heard = [
-                module.prepare_states(*module.encode(tensor(takes, TEXT, 768), one, tensor(takes, 512), ids, torch.ones_like(ids)))
+                module.prepare_states(
+                    *module.encode(tensor(takes, TEXT, 768), one, tensor(takes, 512), ids, torch.ones_like(ids))
+                )
                 for _ in range(2)  # what is asked for, and what guidance leads away from
             ]
             x = tensor(takes, 8, 16, frames, dtype=torch.float32)
@@ -174,7 +196,10 @@ class Peaks:
     def _window_traced(self, layers: int, shape: Any) -> tuple[float, float]:
         """The peak of a window of all its columns, and its keys and values."""
         module = self._musicgen(layers)
-        columns, device = round(self.engine.window_seconds * shape.frames_per_second) + shape.codebooks, self.card.device
+        columns, device = (
+            round(self.engine.window_seconds * shape.frames_per_second) + shape.codebooks,
+            self.card.device,
+        )
         with torch.inference_mode(), self.card.counting(module) as count:
             cache, heard = module.new_cache(), module.heard(torch.zeros(TEXT, 768), True, None, 2)
             module.next(torch.zeros(2 * shape.codebooks, columns, dtype=torch.long, device=device), cache, heard)
@@ -197,13 +222,13 @@ class Peaks:
 
     def _lm(self, seconds: float, takes: int) -> float:
         config = self.engine.checkpoint.config("lm")
-        return self._by_layers(int(config["num_hidden_layers"]), lambda layers: self._written(config, layers, seconds, takes))
+        return self._by_takes(takes, lambda count: self._written(config, seconds, count))
 
-    def _written(self, config: dict[str, Any], layers: int, seconds: float, takes: int) -> float:
+    def _written(self, config: dict[str, Any], seconds: float, takes: int) -> float:
         """A prompt read, rows for guidance added with room for all codes, and a token written."""
         from acestep_lab._libraries import transformers
 
-        made = transformers.Qwen3Config(**(config | {"num_hidden_layers": layers, "layer_types": None, "max_window_layers": layers}))
+        made = transformers.Qwen3Config(**config)
         module = self.card.holds(empty(lambda: transformers.Qwen3ForCausalLM(made)).to(BF16))
         decoder = decoder_of(module)
 

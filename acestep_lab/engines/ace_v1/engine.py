@@ -90,6 +90,11 @@ _INT8 = {"text": 0.85, "dit": 0.504}
 """
 
 
+STATES, LOOP_BYTES, CODEC_SHARE = 800, 4500, 0.37
+"""What a plan for memory counts with: words and lyrics of a full prompt; bytes a minute for each number of the transformer's width; a
+tile's pictures as a share of the codec's weights. Traced at the published sizes (`tests/benchmarks/tier_table.py`).
+"""
+
 PROBED_FRAMES, PROBED_TIMES = 108, (0.95, 0.6, 0.25)
 """Where a change of the transformer is measured: ten seconds of a song, at three times."""
 
@@ -197,11 +202,15 @@ class AceV1Engine:
     # -- memory --------------------------------------------------------------------------------------------------------
 
     def component_specs(self) -> Sequence[ComponentSpec]:
-        """Each component with its size and what it needs while it works: the codec a tile's widest pictures, whatever the length,
-        at the published width 0.9 GB in float32; the transformer what is usual for its size, most of it keys and values of lyrics.
+        """Each component with its size and what it needs while it works: the codec a tile's widest pictures, whatever the length;
+        the transformer, for each branch of guidance, the keys and values of a prompt and long lyrics, and a little for each minute.
         """
         sizes, checkpoint = self.checkpoint.sizes(), self.checkpoint
-        working = {"codec": WorkingMemory(fixed=float(sizes["codec"]), per_tile_frame=0.0)}
+        heard = 2 * 2 * STATES * checkpoint.config.num_layers * checkpoint.config.dim
+        working = {
+            "codec": WorkingMemory(fixed=CODEC_SHARE * sizes["codec"]),
+            "dit": WorkingMemory(per_take=heard, per_minute=LOOP_BYTES * checkpoint.config.dim),
+        }
         return [
             ComponentSpec(
                 name, sizes[name], ROLES[name], LABELS[name], int8=_INT8.get(name), working=working.get(name),

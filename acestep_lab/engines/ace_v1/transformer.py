@@ -66,7 +66,9 @@ class PreparedStates(NamedTuple):
 
 def without_unheard(prepared: PreparedStates, mask: Tensor) -> PreparedStates:
     """The same without the states that no item hears, by their mask [batch, states]; no bias where all that stay count."""
-    seen = (mask != 0).cpu()  # asked on the host: a card would be waited for at each question, and at each of the layers
+    seen = (
+        mask != 0
+    ).cpu()  # asked on the host: a card would be waited for at each question, and at each of the layers
     heard = seen.any(0)
     whole, place = bool(seen[:, heard].all()), heard.nonzero()[:, 0].to(mask.device)
     bias = prepared.bias[..., place] if prepared.bias is not None and not whole else None

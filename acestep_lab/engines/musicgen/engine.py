@@ -68,6 +68,8 @@ _FIXED = frozenset(
     }
 )
 """Fields of its tasks that it has no use for."""
+HEARD = 256
+"""Tokens of a long caption, whose keys and values a plan for memory counts with."""
 MOST_TOKENS = 512
 """Tokens of a caption that are read: what T5 was taught."""
 ROLES = {"text": "encoder", "codec": "decoder", "decoder": "loop"}
@@ -182,9 +184,14 @@ class MusicGenEngine:
         places = self.window_seconds * self.shape.frames_per_second + (self.shape.chroma or 0)
         filters = whole_number(codec, "num_filters", self.name, 32)
         piece = (TILE + 2 * HALO) * self.shape.hop * filters * self.shape.channels * 4
+        logits = (
+            2 * 2 * self.shape.codebooks * self.shape.words * places * 2
+        )  # of both rows, once more as they are stacked
         return {
-            "decoder": WorkingMemory(per_minute=2 * layers * width * places * 2),
-            "codec": WorkingMemory(fixed=4 * piece),
+            "decoder": WorkingMemory(
+                fixed=logits + 8 * width * places * 2, per_take=2 * layers * width * (places + HEARD) * 2
+            ),
+            "codec": WorkingMemory(fixed=3.5 * piece),
         }
 
     @property
