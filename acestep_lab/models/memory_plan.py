@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,6 +42,8 @@ STREAM_SHARE = {
 }  # of the stored weights: what is on the device while a component is streamed
 
 TILES = (1536, 1024, 512, 256, 128, 64)  # latent frames
+WIDE_TILE = 256
+"""Below this a tile's context is most of its work (9 frames to either side of 64: a quarter more), so that components rather take turns."""
 LENGTHS = (600.0, 480.0, 360.0, 240.0, 180.0, 120.0, 60.0, 30.0)  # seconds
 NOMINAL_SECONDS = 240.0  # planned for where no recipe says how long
 SMALL_CHECKPOINT = GB  # bytes; below this a CPU computes in full precision, since there is no speed to win
@@ -213,7 +216,7 @@ class MemoryPlan:
             self.machine, self.components, recipe,
             takes=takes, passes=passes or self.passes, tier=self.tier, longest=self.own_longest,
         )  # fmt: skip
-        return replace(again, without=self.without, waiting_bytes=self.waiting_bytes)
+        return replace(again, without=(*self.without, *again.without), waiting_bytes=self.waiting_bytes)
 
     def step_down(self, name: str | None = None) -> MemoryPlan | None:
         """What to try after running out of memory: a smaller tile, then fewer on the device, then more offload; None:
@@ -308,9 +311,10 @@ def budget(
     fits, the leanest comes back with `fits` False and its summary says so. MachineError for what is no ComponentSpec.
     """
     tier = tier or Tier.for_machine(machine)
-    room = _Room(machine, checked(components), tier, passes).without_what_has_none()
+    asked = recipe.seconds if recipe is not None else None
+    room = _Room(machine, checked(components), tier, passes).without_what_has_none(asked or 1.0)
     allowed = min(room.longest_seconds(), longest)
-    seconds = (recipe.seconds if recipe is not None else None) or min(NOMINAL_SECONDS, allowed)
+    seconds = asked or min(NOMINAL_SECONDS, allowed)
     best = _first(room.candidates(seconds, takes))
     return replace(best, longest_seconds=allowed, batch=room.widest(seconds), own_longest=longest)
 
@@ -338,12 +342,12 @@ class _Room:
     passes: int
     without: tuple[ComponentSpec, ...] = ()
 
-    def without_what_has_none(self) -> _Room:
-        """The same without optional components that have no room to work by themselves."""
+    def without_what_has_none(self, seconds: float) -> _Room:
+        """The same without optional components that have no room to work by themselves on so many seconds."""
         for component in self.components:
-            if component.optional and len(self.components) > 1 and not self.leanest(1.0).fits_alone(component.name):
+            if component.optional and len(self.components) > 1 and not self.leanest(seconds).fits_alone(component.name):
                 others = tuple(other for other in self.components if other is not component)
-                return replace(self, components=others, without=(*self.without, component)).without_what_has_none()
+                return replace(self, components=others, without=(*self.without, component)).without_what_has_none(seconds)
         return self
 
     @property
@@ -357,8 +361,11 @@ class _Room:
         """
         dtype = compute_dtype(self.machine, self.components, self.tier.dtype)
         levels = levels_for(self.machine, self.components)
-        for level in (level for level in levels if level.storage == "full" or not is_small(self.components)):
-            for tile in (tile for tile in TILES if tile <= self.tier.tile_frames):
+        kept = [level for level in levels if level.storage == "full" or not is_small(self.components)]
+        tiles = [tile for tile in TILES if tile <= self.tier.tile_frames]
+        wide = [tile for tile in tiles if tile >= WIDE_TILE] or tiles[:1]
+        for some in (wide, [tile for tile in tiles if tile not in wide]):
+            for level, tile in product(kept, some):
                 yield MemoryPlan(
                     self.machine, self.tier, level, self.components, dtype, tile, seconds, takes, self.passes,
                     preview=preview(self.tier, level, self.components), without=self.without,
