@@ -58,6 +58,7 @@ class Peaks:
 
     def __post_init__(self) -> None:
         self._known: dict[tuple[object, ...], float] = {}
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def engine(self) -> Any:
@@ -282,7 +283,10 @@ def _kept(module: nn.Module, stored: str, way: str) -> float:
 
 
 def _blocks(module: nn.Module) -> list[nn.Module]:
-    return [block for part in module.modules() if isinstance(part, nn.ModuleList) for block in part]
+    """The outermost lists' parts: what is brought and sent away at once."""
+    if isinstance(module, nn.ModuleList):
+        return list(module)
+    return [block for child in module.children() for block in _blocks(child)]
 
 
 def _bytes(module: nn.Module, stored: str) -> float:

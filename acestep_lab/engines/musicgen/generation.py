@@ -153,10 +153,11 @@ class Generation:
 
     def _one(self, logits: Tensor) -> Tensor:
         """The column of these logits [codebooks, 1]: drawn where it is open."""
+        logits = logits.cpu()  # the one thing that comes home for a token
         _check(bool(torch.isfinite(logits).all()))
         self._read = self.at
         found, is_open = self._grid[:, self.at].clone(), self._open[:, self.at]
-        found[is_open] = draw(logits.cpu(), self.rules, self.generator)[is_open]
+        found[is_open] = draw(logits, self.rules, self.generator)[is_open]
         return found[:, None]
 
     def _finish(self) -> None:
