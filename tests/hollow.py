@@ -69,6 +69,9 @@ def _write(folder: Path, config: Mapping[str, Any]) -> None:
 # --- ACE-Step 1.5 -----------------------------------------------------------------------------------------------------
 
 
+_COUNTED: dict[tuple[str, str], int] = {}
+
+
 class _HollowCheckpoint(loading.Checkpoint):
     """A checkpoint whose components are made on meta."""
 
@@ -77,7 +80,14 @@ class _HollowCheckpoint(loading.Checkpoint):
         return empty(components.maker(self, component)).to(dtype or torch.float32).requires_grad_(False).eval()
 
     def sizes(self, bytes_per_number: int | None = None) -> dict[str, int]:
-        return {name: numbers_of(self.build(name)) * (bytes_per_number or 2) for name in self.components}
+        return {name: self._numbers(name) * (bytes_per_number or 2) for name in self.components}
+
+    def _numbers(self, name: str) -> int:
+        """Numbers of a component; counted once for each config there is."""
+        said = name, json.dumps(self.config(name), sort_keys=True)
+        if said not in _COUNTED:
+            _COUNTED[said] = numbers_of(self.build(name))
+        return _COUNTED[said]
 
     def _entries(self, component: str) -> dict[str, Any]:
         return {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,10 @@ class Peaks:
     lm: str = ""
     whole: bool = False  # every layer is traced
 
+    known: dict[tuple[object, ...], Any] = field(default_factory=dict)
+    """What was traced before, by configs and shapes: models that share a component share its traces."""
+
     def __post_init__(self) -> None:
-        self._known: dict[tuple[object, ...], float] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property
@@ -83,7 +85,14 @@ class Peaks:
 
     def kept(self, component: str, stored: str, way: str) -> float:
         """Bytes of a component on the card, as its weights are kept and brought there."""
-        return self._recalled(("kept", component, stored, way), lambda: _kept(self._built(component), stored, way))
+        key = ("kept", *self._config(component), stored, way)
+        return self._recalled(key, lambda: _kept(self._built(component), stored, way))
+
+    def _config(self, component: str) -> tuple[str, ...]:
+        """What says how a component is built."""
+        checkpoint = self.engine.checkpoint
+        config = getattr(checkpoint, "config_of", None) or getattr(checkpoint, "config", None)
+        return component, json.dumps(config(component), sort_keys=True) if callable(config) and self.name != "ace-step-v1" else self.name
 
     def work(self, component: str, seconds: float, takes: int, passes: int, tile: int) -> float:
         """Bytes at the peak of a component's work, weights apart."""
@@ -98,12 +107,12 @@ class Peaks:
             "lm": (seconds, takes),
             "decoder": (takes,),
         }
-        return self._recalled((component, *key.get(component, ())), makers[component])
+        return self._recalled((*self._config(component), *key.get(component, ())), makers[component])
 
-    def _recalled(self, key: tuple[object, ...], make: Callable[[], float]) -> float:
-        if key not in self._known:
-            self._known[key] = make()
-        return self._known[key]
+    def _recalled(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
+        if key not in self.known:
+            self.known[key] = make()
+        return self.known[key]
 
     # -- modules
 
@@ -189,10 +198,8 @@ class Peaks:
         return both[0] + (takes - 1) * both[1]
 
     def _window(self, layers: int, shape: Any) -> tuple[float, float]:
-        key = ("window", layers)
-        if key not in self._known:
-            self._known[key] = self._window_traced(layers, shape)  # type: ignore[assignment]
-        return self._known[key]  # type: ignore[return-value]
+        found: tuple[float, float] = self._recalled(("window", self.name, layers), lambda: self._window_traced(layers, shape))
+        return found
 
     def _window_traced(self, layers: int, shape: Any) -> tuple[float, float]:
         """The peak of a window of all its columns, and its keys and values."""

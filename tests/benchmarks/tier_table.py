@@ -29,12 +29,13 @@ class Tracer:
 
     def __init__(self, card: PhantomCard, folder: Path) -> None:
         self.card, self.folder, self._known = card, folder, dict[tuple[str, str], Peaks]()
+        self._traces: dict[tuple[object, ...], object] = {}
 
     def of(self, model: str, lm: str) -> Peaks:
         """The traces of a model with the planner of a row."""
         key = model, lm if model in LMS else ""
         if key not in self._known:
-            self._known[key] = Peaks(self.card, self.folder / "-".join(key), *key)
+            self._known[key] = Peaks(self.card, self.folder / "-".join(key), *key, known=self._traces)
         return self._known[key]
 
     def cell(self, tier: Tier, model: str, seconds: float) -> Cell | None:
