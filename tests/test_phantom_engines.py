@@ -88,7 +88,7 @@ def card() -> Iterator[PhantomCard]:
         yield found
 
 
-SUNG = Recipe("slow dub techno", lyrics="[verse]\na b c", seconds=2.0, steps=3)
+SUNG = Recipe("slow dub techno", lyrics="[verse]\na b c", seconds=2.0, steps=2)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_the_published_turbo_renders_in_the_planned_dtype(card: PhantomCard, tmp
     assert found.asked == {"condition": 2, "text": 1, "dit": 2, "vae": 1}
 
 
-@pytest.mark.parametrize("size", ["0.6B", "4B"])
+@pytest.mark.parametrize("size", ["4B"])
 def test_a_published_planner_reads_and_writes_on_the_card(card: PhantomCard, tmp_path: Path, size: str) -> None:
     engine = hollow_ace15(tmp_path, "xl-turbo", lm=size)
     lm = card.holds(engine.build("lm", torch.bfloat16))
