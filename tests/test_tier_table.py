@@ -33,15 +33,17 @@ def test_every_row_and_model_is_in_the_table_at_every_length_it_offers() -> None
 
 def test_what_was_traced_is_there_and_the_plan_is_near_it() -> None:
     for cell in CELLS:
-        if cell.level != "leaves fp8" or cell.fits:
-            assert cell.fits, cell
-            assert abs(cell.error) <= CLOSE, cell
+        assert abs(cell.error) <= CLOSE, cell
+        assert cell.fits or cell.planned > cell.memory, cell  # where there is no room, the plan says so
 
 
 @pytest.mark.parametrize(
-    ("tier", "model", "seconds"), [("24 GB", "turbo", 60.0), ("8 GB", "ace-step-v1", 240.0), ("more", "musicgen-small", 10.0)]
+    ("tier", "model", "seconds"),
+    [("24 GB", "turbo", 60.0), ("8 GB", "ace-step-v1", 240.0), ("more", "musicgen-small", 10.0)],
 )
-def test_the_code_plans_what_the_table_says(card: PhantomCard, tmp_path: Path, tier: str, model: str, seconds: float) -> None:
+def test_the_code_plans_what_the_table_says(
+    card: PhantomCard, tmp_path: Path, tier: str, model: str, seconds: float
+) -> None:
     found = Planned(card, tmp_path).cell(next(row for row in TIERS if row.name == tier), model, seconds)
     there = BY_NAME[tier, model, seconds]
     assert found is not None

@@ -186,9 +186,7 @@ def evaluate(
 @click.option("--table", is_flag=True, help="Only draw what each model takes on each size of machine, as traced.")
 @options.machine_options
 @options.checkpoint_option
-def doctor(
-    deep: bool, speed: bool, table: bool, device: str | None, dtype: str | None, checkpoint: str | None
-) -> int:
+def doctor(deep: bool, speed: bool, table: bool, device: str | None, dtype: str | None, checkpoint: str | None) -> int:
     """Look this machine over: what works, and what would help."""
     if table:
         from acestep_lab.models import tier_table

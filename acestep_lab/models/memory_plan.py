@@ -347,7 +347,9 @@ class _Room:
         for component in self.components:
             if component.optional and len(self.components) > 1 and not self.leanest(seconds).fits_alone(component.name):
                 others = tuple(other for other in self.components if other is not component)
-                return replace(self, components=others, without=(*self.without, component)).without_what_has_none(seconds)
+                return replace(self, components=others, without=(*self.without, component)).without_what_has_none(
+                    seconds
+                )
         return self
 
     @property

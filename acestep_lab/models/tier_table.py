@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,12 +47,14 @@ class Cell:
 def read(file: Path = FILE) -> tuple[Cell, ...]:
     """Every cell of the table; MachineError where the file is damaged."""
     try:
-        return tuple(Cell(**{**cell, "without": tuple(cell["without"])}) for cell in json.loads(file.read_text("utf-8")))
+        return tuple(
+            Cell(**{**cell, "without": tuple(cell["without"])}) for cell in json.loads(file.read_text("utf-8"))
+        )
     except (OSError, ValueError, TypeError, KeyError) as problem:
         raise MachineError(f"The table of tiers cannot be read ({problem}); install the package again.") from problem
 
 
-def written(cells: tuple[Cell, ...]) -> str:
+def written(cells: Iterable[Cell]) -> str:
     """The table as text: a cell a line, so that a change shows in a diff."""
     return "[\n" + ",\n".join(json.dumps(asdict(cell)) for cell in cells) + "\n]\n"
 

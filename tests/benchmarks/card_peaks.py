@@ -92,7 +92,9 @@ class Peaks:
         """What says how a component is built."""
         checkpoint = self.engine.checkpoint
         config = getattr(checkpoint, "config_of", None) or getattr(checkpoint, "config", None)
-        return component, json.dumps(config(component), sort_keys=True) if callable(config) and self.name != "ace-step-v1" else self.name
+        return component, json.dumps(config(component), sort_keys=True) if callable(
+            config
+        ) and self.name != "ace-step-v1" else self.name
 
     def work(self, component: str, seconds: float, takes: int, passes: int, tile: int) -> float:
         """Bytes at the peak of a component's work, weights apart."""
@@ -198,7 +200,9 @@ class Peaks:
         return both[0] + (takes - 1) * both[1]
 
     def _window(self, layers: int, shape: Any) -> tuple[float, float]:
-        found: tuple[float, float] = self._recalled(("window", self.name, layers), lambda: self._window_traced(layers, shape))
+        found: tuple[float, float] = self._recalled(
+            ("window", self.name, layers), lambda: self._window_traced(layers, shape)
+        )
         return found
 
     def _window_traced(self, layers: int, shape: Any) -> tuple[float, float]:

@@ -1,19 +1,19 @@
 """The table of tiers, proven: for every row of machine, model and length, the plan's estimate against a trace on a pretended card.
 
-    python -m tests.benchmarks.tier_table              # computes it, draws it, says where it is not as it should be
-    python -m tests.benchmarks.tier_table --write      # and writes acestep_lab/models/tier_table.json
+python -m tests.benchmarks.tier_table              # computes it, draws it, says where it is not as it should be
+python -m tests.benchmarks.tier_table --write      # and writes acestep_lab/models/tier_table.json
+python -m tests.benchmarks.tier_table --write "8 GB" cpu          # some rows only; the others stay as they are written
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from acestep_lab.models.memory_plan import budget
-from acestep_lab.models.tier_table import CLOSE, FILE, Cell, drawn, written
+from acestep_lab.models.tier_table import CLOSE, FILE, Cell, drawn, read, written
 from acestep_lab.models.tiers import TIERS, Tier
 from acestep_lab.prompt.recipe import Recipe
 from tests.benchmarks.card_peaks import Peaks
@@ -52,9 +52,9 @@ class Tracer:
             plan.use_bytes, peaks.traced(plan).use_bytes,
         )  # fmt: skip
 
-    def cells(self) -> Iterator[Cell]:
-        """All there are."""
-        for tier in TIERS:
+    def cells(self, names: Collection[str]) -> Iterator[Cell]:
+        """All of the rows of these names."""
+        for tier in (row for row in TIERS if row.name in names):
             for model in MODELS:
                 found = [self.cell(tier, model, seconds) for seconds in LENGTHS]
                 yield from (cell for cell in found if cell is not None)
@@ -62,15 +62,18 @@ class Tracer:
 
 
 def main(arguments: list[str]) -> int:
+    names = [one for one in arguments if not one.startswith("--")] or [tier.name for tier in TIERS]
     with tempfile.TemporaryDirectory() as folder, PhantomCard(real_host=True) as card:
-        cells = tuple(Tracer(card, Path(folder)).cells())
+        cells = tuple(Tracer(card, Path(folder)).cells(names))
     print(drawn(cells))
-    wrong = [cell for cell in cells if not cell.fits or not abs(cell.error) <= CLOSE or math.isnan(cell.error)]
+    wrong = [cell for cell in cells if not abs(cell.error) <= CLOSE or (not cell.fits and cell.planned <= cell.memory)]
     for cell in wrong:
         print(f"{cell.tier}, {cell.model}, {cell.seconds:g} s x {cell.takes}: planned {cell.planned / 2**30:.2f} GB, "
               f"traced {cell.traced / 2**30:.2f} of {cell.memory / 2**30:g} ({cell.error:+.0%}), {cell.level}")  # fmt: skip
     if "--write" in arguments:
-        FILE.write_text(written(cells), encoding="utf-8")
+        order = [tier.name for tier in TIERS]
+        others = [cell for cell in (read() if FILE.is_file() else ()) if cell.tier not in names]
+        FILE.write_text(written(sorted([*others, *cells], key=lambda cell: order.index(cell.tier))), encoding="utf-8")
     return len(wrong)
 
 
