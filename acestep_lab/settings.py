@@ -70,6 +70,11 @@ SETTINGS = (
         "lm_step", ("ACESTEP_LM_STEP",), "text", "auto", "how the steps of the planner and of MusicGen run on a card",
         ("auto", "graph", "compile", "plain"),
     ),
+    Setting("overlap", ("ACESTEP_LAB_OVERLAP",), "flag", "on", "whether a card copies weights and sound while it computes"),
+    Setting(
+        "pinned", ("ACESTEP_LAB_PINNED_GB",), "gigabytes", "half of the RAM",
+        "how many GB weights that wait for a card may pin",
+    ),
     Setting("mirror", ("ACESTEP_LAB_MIRROR_GB",), "gigabytes", "2", "how many GB of another machine's sounds are kept here"),
     Setting(
         "download_source", ("ACESTEP_DOWNLOAD_SOURCE",), "text", "auto", "the hub that is asked",

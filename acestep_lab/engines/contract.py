@@ -127,6 +127,8 @@ class PlainDevices:
     def memory_plan(self) -> MemoryPlan:
         return budget(PLENTY, self.engine.component_specs())
 
+    lanes = None
+
     def free(self) -> None:
         self._built.clear()
 

@@ -72,6 +72,9 @@ class Lanes(Protocol):
     def room(self, size: int) -> Tensor:
         """So many bytes on the card, empty."""
 
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies on the card."""
+
     def free_bytes(self) -> int:
         """Bytes that can be had on the card now."""
 
@@ -106,6 +109,9 @@ class CardLanes:
     def room(self, size: int) -> Tensor:
         return torch.empty(size, dtype=torch.uint8, device=self.device)
 
+    def holds(self, tensor: Tensor) -> bool:
+        return tensor.device.type == self.device.type
+
     def free_bytes(self) -> int:
         """What the driver has, and what torch keeps of it and does not use."""
         free, _ = self._torch.mem_get_info(self.device)
@@ -119,7 +125,7 @@ class CardLanes:
             for into, source in pairs:
                 into.copy_(source, non_blocking=True)
                 for one in (into, source):
-                    if one.device.type != "cpu":
+                    if self.holds(one):
                         one.record_stream(self._copying)  # its memory is nobody else's before the copy is through
             until = self.mark()
         note_copy(self, what, pairs, since, until)
@@ -143,7 +149,7 @@ class CardLanes:
 def note_copy(lanes: Lanes, what: str, pairs: Sequence[Pair], since: object, until: object) -> None:
     """Write a copy down where somebody watches."""
     if lanes.watch is not None and pairs:
-        size, kind = sum(source.nbytes for _, source in pairs), COMES if pairs[0][1].device.type == "cpu" else GOES
+        size, kind = sum(source.nbytes for _, source in pairs), GOES if lanes.holds(pairs[0][1]) else COMES
         lanes.watch.note(lanes, kind, what, since, until, size)
 
 

@@ -29,6 +29,7 @@ from acestep_lab.models.tiers import (
     Tier,
     asked_dtype,
 )
+from acestep_lab.settings import VARIABLES
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,13 @@ STREAM_SHARE = {
     "block": 0.2,
     "leaf": 0.12,
 }  # of the stored weights: what is on the device while a component is streamed
+
+LANES = ("cuda", "xpu")
+"""Kinds of machine that copy while they work, from memory that is pinned and into two rooms that take turns: counted in the shares."""
+PINNED_SHARE = 0.5
+"""Of the RAM: pinned memory is taken from every other program."""
+SOUND_FRAME_BYTES = 1920 * 2 * 4
+"""Of a piece of sound, for each latent frame: samples, channels, float32."""
 
 TILES = (1536, 1024, 512, 256, 128, 64)  # latent frames
 WIDE_TILE = 256
@@ -75,6 +83,7 @@ class MemoryPlan:
     without: tuple[ComponentSpec, ...] = ()  # what has no room here at all
     own_longest: float = math.inf  # seconds: the checkpoint's own limit, whatever the machine
     waiting_bytes: int = 0  # of other checkpoints open beside this one, whose components wait in the same RAM
+    tile_is_final: bool = False  # memory has run out: a decoder takes no larger tile, however much is free
 
     @property
     def device(self) -> str:
@@ -162,6 +171,36 @@ class MemoryPlan:
         working = self.component(name).working_bytes(self.seconds, self.takes, self.passes, self.tile_frames)
         return int(working * self._scale(name))
 
+    def bytes_per_frame(self, name: str) -> float:
+        """What each latent frame of a tile takes of a component's work, as it was traced."""
+        one, two = (replace(self, tile_frames=frames).working_bytes(name) for frames in (1, 2))
+        return two - one
+
+    def room_bytes(self, name: str) -> int:
+        """What a component may take besides its weights while it works: what the driver, a margin and weights leave."""
+        beside = [self.device_bytes(other) for other in self.names if self.mechanism(other) == "resident"]
+        moving = [self.device_bytes(other) for other in self.names if self.mechanism(other) != "resident"]
+        own = self.device_bytes(name) if self.mechanism(name) != "resident" else max(moving, default=0)
+        weights = sum(beside) + own
+        return self.have_bytes - overhead(self.machine, weights) - weights
+
+    @property
+    def pinned_bytes(self) -> int:
+        """The RAM that copies to a card and from it would pin: components that come and go, and two pieces of sound."""
+        if self.machine.kind not in LANES:
+            return 0
+        moving = [name for name in self.names if self.mechanism(name) != "resident"]
+        weights = sum(self.device_bytes(name) / STREAM_SHARE.get(self.mechanism(name), 1.0) for name in moving)
+        return int(weights) + 2 * self.tile_frames * SOUND_FRAME_BYTES
+
+    @property
+    def most_pinned_bytes(self) -> float:
+        """How much of the RAM may be pinned: what the setting `pinned` says, else half of it; nothing where components wait on disk."""
+        asked = VARIABLES.get("ACESTEP_LAB_PINNED_GB")
+        if self.parked == "disk":
+            return 0.0
+        return float(asked) * GB if asked else PINNED_SHARE * (self.machine.ram_bytes or math.inf)
+
     @property
     def need_bytes(self) -> int:
         """The most that is in use at any time, the driver and a margin included."""
@@ -225,7 +264,8 @@ class MemoryPlan:
         `name` is the component that ran out; a smaller tile helps a decoder alone.
         """
         if (name is None or self.component(name).role == "decoder") and self.tile_frames > TILES[-1]:
-            return replace(self, tile_frames=next(tile for tile in TILES if tile < self.tile_frames))
+            smaller = next(tile for tile in TILES if tile < self.tile_frames)
+            return replace(self, tile_frames=smaller, tile_is_final=True)
         ladder = list(levels_for(self.machine, self.components))
         ladder += [LAST_RESORT] if self.machine.kind in LAST_RESORT.kinds else []
         lower = ladder[ladder.index(self.level) + 1 :] if self.level in ladder else []

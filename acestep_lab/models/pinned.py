@@ -54,10 +54,10 @@ class Pack:
         """Take up the tensors from wherever they are."""
         away: list[Pair] = []
         for place, one in zip(self._at_home, self.tensors, strict=True):
-            if one.device.type == "cpu":
-                place.copy_(one.detach())
-            else:
+            if lanes.holds(one):
                 away.append((place, one.detach()))
+            else:
+                place.copy_(one.detach())
         if away:
             lanes.wait(lanes.copy(what, away, after=[lanes.mark()]))
         self._look_at(self._at_home)
@@ -78,8 +78,12 @@ class Pack:
         """Let the tensors be what has been, or is being, copied into a room."""
         self._look_at(self._views(room))
 
+    def return_unchanged(self) -> None:
+        """Let the tensors be what lies at home."""
+        self._look_at(self._at_home)
+
     def go_home(self, lanes: Lanes, what: str) -> None:
-        """Let the tensors be what lies at home; what was changed meanwhile is copied there first."""
+        """The same; what was changed meanwhile is copied there first."""
         pairs = [
             (place, one.detach())
             for place, one, seen in zip(self._at_home, self.tensors, self._seen, strict=True)
@@ -87,7 +91,7 @@ class Pack:
         ]
         if pairs:
             lanes.wait(lanes.copy(what, pairs, after=[lanes.mark()]))
-        self._look_at(self._at_home)
+        self.return_unchanged()
 
     @property
     def is_whole(self) -> bool:
@@ -188,7 +192,10 @@ class Streamed:
         self._last: int | None = None
         self._rooms: list[Tensor | None] = [None, None]
         self._free_after: list[list[Any]] = [[], []]  # marks after which a room may be written
-        self._here: dict[int, tuple[int, Any]] = {}  # parts in a room, or on their way there: which room, and when they have come
+        self._since: Any = None
+        self._here: dict[
+            int, tuple[int, Any]
+        ] = {}  # parts in a room, or on their way there: which room, and when they have come
         for number, part in enumerate(self.parts):
             part.register_forward_pre_hook(partial(self._before, number), prepend=True)
             part.register_forward_hook(partial(self._after, number), always_call=True)
@@ -254,7 +261,7 @@ class Streamed:
         with untracked(), torch.no_grad():
             room, _ = self._here.pop(number)
             for pack in self._kept[number]:
-                pack.go_home(self.lanes, self.name)
+                pack.return_unchanged()
             done = self.lanes.mark()
             self._free_after[room] = [done]
             if self.lanes.watch is not None and self._since is not None:
@@ -299,23 +306,20 @@ class Streamed:
         with untracked(), torch.no_grad():
             if self._rest_is_here:
                 for pack in self._rest:
-                    pack.go_home(self.lanes, self.name)
+                    pack.return_unchanged()
             self._rest_is_here, self._last = False, None
             self._here.clear()
             self._rooms = [None, None]
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The members of every list of modules that is in no other."""
+    """The members of every list of modules that is in no other list."""
+    is_list = isinstance(module, nn.ModuleList | nn.Sequential)
     for child in module.children():
-        if isinstance(child, nn.ModuleList | nn.Sequential):
-            for block in child.children():
-                if isinstance(block, nn.ModuleList):
-                    yield from _blocks(block)
-                elif tensors_of([block]):
-                    yield block
-        else:
+        if not is_list or isinstance(child, nn.ModuleList):
             yield from _blocks(child)
+        elif tensors_of([child]):
+            yield child
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:

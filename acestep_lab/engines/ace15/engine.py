@@ -52,6 +52,7 @@ from acestep_lab.engines.base import (
     TrainingRule,
     Vocabulary,
 )
+from acestep_lab.engines.card_tiles import CardTiles
 from acestep_lab.engines.placed import Placed
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
@@ -479,7 +480,12 @@ class Ace15Engine:
         return Audio(samples * np.float32(min(1.0, normalizing_gain(samples))), self.geometry.rate)
 
     def _codec(self, vae: Any) -> Codec:
-        return Codec(vae, self.devices.memory_plan.tile_frames)
+        plan, lanes = self.devices.memory_plan, self.devices.lanes
+        if lanes is None:
+            return Codec(vae, plan.tile_frames)
+        sound = 2 * 4 * self.geometry.hop * self.geometry.channels  # of a frame: two pieces, one on its way home
+        sizes = CardTiles.of(plan, "vae", plan.bytes_per_frame("vae") + sound, plan.tile_frames, lanes.free_bytes())
+        return Codec(vae, plan.tile_frames, lanes, sizes)
 
     def profile(self, take: Take, shown_at: Sequence[float]) -> Profile:
         """Where the seconds of a take went, beside the least this machine could take."""

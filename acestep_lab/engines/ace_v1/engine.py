@@ -60,6 +60,7 @@ from acestep_lab.engines.base import (
     TrainingRule,
     Vocabulary,
 )
+from acestep_lab.engines.card_tiles import CardTiles
 from acestep_lab.engines.hidden import after_block
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
@@ -456,7 +457,12 @@ class AceV1Engine:
         return Audio(audio.samples * np.float32(min(1.0, normalizing_gain(audio.samples))), RATE)
 
     def _codec(self, found: Any) -> Codec:
-        return Codec(found.dcae, found.vocoder, TILE)
+        plan, lanes = self.devices.memory_plan, self.devices.lanes
+        if lanes is None:
+            return Codec(found.dcae, found.vocoder, TILE)
+        per_frame = plan.working_bytes("codec") / TILE  # what the plan counts is for one such tile
+        sizes = CardTiles.of(plan, "codec", per_frame, TILE, lanes.free_bytes())
+        return Codec(found.dcae, found.vocoder, TILE, lanes=lanes, sizes=sizes)
 
     # -- sounds --------------------------------------------------------------------------------------------------------
 

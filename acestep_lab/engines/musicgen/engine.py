@@ -34,6 +34,7 @@ from acestep_lab.engines.musicgen import catalog, onnx
 from acestep_lab.engines.musicgen import resolve as resolving
 from acestep_lab.engines.musicgen.checkpoint import COMPONENTS, Checkpoint
 from acestep_lab.engines.musicgen.chroma import HOP, melody
+from acestep_lab.engines.card_tiles import CardTiles
 from acestep_lab.engines.musicgen.codec import HALO, TILE, Codec
 from acestep_lab.engines.musicgen.generation import Conditions, Generation
 from acestep_lab.engines.musicgen.request import TokenRequest
@@ -427,7 +428,12 @@ class MusicGenEngine:
         return self._decoded(torch.from_numpy(found), stop, None)
 
     def _codec(self, codec: object) -> Codec:
-        return Codec(codec, self.shape.channels, self.devices.device)
+        plan, lanes = self.devices.memory_plan, self.devices.lanes
+        if lanes is None:
+            return Codec(codec, self.shape.channels, self.devices.device)
+        per_frame = plan.working_bytes("codec") / (TILE + 2 * HALO)  # what the plan counts is for one such piece
+        sizes = CardTiles.of(plan, "codec", per_frame, TILE, lanes.free_bytes())
+        return Codec(codec, self.shape.channels, self.devices.device, lanes=lanes, sizes=sizes)
 
     def _is_ours(self, take: Take) -> bool:
         frames = self.limits(take.recipe.task).frames(take.audio.seconds)
