@@ -202,6 +202,9 @@ class Devices(Protocol):
     def lanes(self) -> Lanes | None:
         """What lets a card copy while it works; None where there is one lane."""
 
+    def watched(self) -> AbstractContextManager[Watch]:
+        """For a time, write down what is copied and what works meanwhile."""
+
     def on(self, component: str) -> AbstractContextManager[Any]:
         """A component on its device, for the time of a `with`."""
 

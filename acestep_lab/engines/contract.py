@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -40,6 +40,7 @@ from acestep_lab.engines.base import (
 )
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, LabError, RecipeError, Stopped
+from acestep_lab.models.lanes import Lanes, Watch, watching
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.tiers import Machine
 from acestep_lab.prompt.recipe import Recipe
@@ -127,7 +128,10 @@ class PlainDevices:
     def memory_plan(self) -> MemoryPlan:
         return budget(PLENTY, self.engine.component_specs())
 
-    lanes = None
+    lanes: Lanes | None = None
+
+    def watched(self) -> AbstractContextManager[Watch]:
+        return watching(Watch(), ())
 
     def free(self) -> None:
         self._built.clear()

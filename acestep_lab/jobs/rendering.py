@@ -203,8 +203,10 @@ class Renderer:
         if not isinstance(engine, Profiles):
             raise RecipeError(f"{engine.name} has no profile yet.")
         self.begin([recipe.replace(caption=f"{recipe.caption} (warming up)", steps=1)], engine=engine).take()
-        run = self.begin([recipe], engine=engine)
-        return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
+        with engine.watched() as watch:
+            run = self.begin([recipe], engine=engine)
+            take = run.take()
+        return self.queue.call(partial(engine.profile, take, run.shown_at, watch))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None, engine: Engine | None = None) -> Item:
         """A recipe as its engine decides it: the one it names, or the one in use; or as `engine` does."""

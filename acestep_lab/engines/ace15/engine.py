@@ -55,12 +55,14 @@ from acestep_lab.engines.base import (
 from acestep_lab.engines.card_tiles import CardTiles
 from acestep_lab.engines.placed import Placed
 from acestep_lab.engines.step import Step
+from acestep_lab.engines.timeline import Timeline
 from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
 from acestep_lab.listen.plan_score import PlanScore, plan_score
 from acestep_lab.models.adapters import Adapter, check_family
 from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.compiling import Compiler
 from acestep_lab.models.component_spec import ComponentSpec
+from acestep_lab.models.lanes import Watch
 from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.merging import Merged, merge
 from acestep_lab.models.onnx_export import OnnxParts
@@ -487,11 +489,14 @@ class Ace15Engine:
         sizes = CardTiles.of(plan, "vae", plan.bytes_per_frame("vae") + sound, plan.tile_frames, lanes.free_bytes())
         return Codec(vae, plan.tile_frames, lanes, sizes)
 
-    def profile(self, take: Take, shown_at: Sequence[float]) -> Profile:
+    def watched(self) -> AbstractContextManager[Watch]:
+        return self.devices.watched()
+
+    def profile(self, take: Take, shown_at: Sequence[float], watch: Watch) -> Profile:
         """Where the seconds of a take went, beside the least this machine could take."""
         dtype = self.devices.memory_plan.torch_dtype
         peak = measured_peak(dtype, self.devices.device)
-        return profile(take, self.checkpoint, peak, torch.finfo(dtype).bits // 8, shown_at)
+        return profile(take, self.checkpoint, peak, torch.finfo(dtype).bits // 8, shown_at, Timeline(watch.read()))
 
     # -- sounds and adapters -------------------------------------------------------------------------------------------
 

@@ -200,7 +200,8 @@ class Decoding:
         self.codec, self.image, self.bounds = codec, image, bounds
         self.frames = image.shape[-1]
         sizes = codec.sizes
-        self.tile = codec.tile if sizes is None else sizes.frames(self.frames, codec.decoder.reach)
+        context = max(codec.decoder.reach, codec.decoder.attention.reach)
+        self.tile = codec.tile if sizes is None else sizes.frames(self.frames, context)
         self._spans: dict[int, Span] = {}
 
     def pieces(

@@ -30,11 +30,11 @@ from acestep_lab.engines.base import (
     Sound,
     Vocabulary,
 )
+from acestep_lab.engines.card_tiles import CardTiles
 from acestep_lab.engines.musicgen import catalog, onnx
 from acestep_lab.engines.musicgen import resolve as resolving
 from acestep_lab.engines.musicgen.checkpoint import COMPONENTS, Checkpoint
 from acestep_lab.engines.musicgen.chroma import HOP, melody
-from acestep_lab.engines.card_tiles import CardTiles
 from acestep_lab.engines.musicgen.codec import HALO, TILE, Codec
 from acestep_lab.engines.musicgen.generation import Conditions, Generation
 from acestep_lab.engines.musicgen.request import TokenRequest
