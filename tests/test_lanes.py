@@ -208,12 +208,12 @@ def test_a_manager_with_lanes_brings_components_in_turn_and_writes_it_down():
     assert plan.mechanism("dit") == "offload"
     devices = DeviceManager(lambda name, dtype: blocks(), plan, lambda plan: DeviceMover("cpu", None, lanes))
     with devices.of().watched() as watch:
-        for name in ("text", "dit", "text", "dit"):
+        for name in ("text", "dit", "text"):
             with devices.on(name) as module:
                 assert torch.isfinite(module["first"](torch.ones(1, 8))).all()
     told = watch.read()
-    assert [one.what for one in told if one.kind == WORK] == ["text", "dit", "text", "dit"]
-    assert {one.what for one in told if one.kind == COMES} == {"text", "dit"}
+    assert [one.what for one in told if one.kind == WORK] == ["text", "dit", "text"]
+    assert [one.what for one in told if one.kind == COMES] == ["text"]  # the first time it is built, not fetched
     assert lanes.watch is None
 
 
@@ -277,7 +277,7 @@ def plan_for(gigabytes, free=None):
 
 def test_tiles_grow_with_the_card_and_shrink_with_what_is_free():
     most = []
-    for gigabytes in (4, 6, 8, 12, 24, 80):
+    for gigabytes in (6, 8, 12, 24, 80):  # below, components take turns and leave the decoder more
         plan = plan_for(gigabytes)
         each = plan.bytes_per_frame("vae")
         found = CardTiles.of(plan, "vae", each, plan.tile_frames, int(gigabytes * GB))
@@ -334,6 +334,6 @@ def test_watched_lanes_write_down_copies_and_pieces_in_order():
         walk(torch.ones(1, 8), range(5))
     told = watch.read()
     assert [one.what for one in told if one.kind == PIECE] == [f"dit {n}" for n in range(1, 6)]
-    assert len([one for one in told if one.kind == COMES]) == 5
+    assert [one.what for one in told if one.kind == COMES] == [f"dit {n}" for n in (1, 2, 3, 4, 5, 1)]
     assert all(one.start <= other.start for one, other in pairwise(told))
     assert "dit" in str(Timeline(told))
