@@ -1,7 +1,10 @@
 """Decoders at work on a pretended card: what is copied, how much lives there, and nothing on the wrong side."""
 
+from functools import partial
+
 import pytest
 import torch
+from torch import nn
 
 from acestep_lab._libraries import diffusers
 from acestep_lab.engines.ace15 import attention
@@ -9,8 +12,8 @@ from acestep_lab.engines.ace15.codec import Codec
 from acestep_lab.engines.ace15.fast_vae import prepare_vae
 from acestep_lab.engines.card_tiles import CardTiles
 from acestep_lab.models.assembly import empty
-from acestep_lab.models.component_spec import WorkingMemory
-from acestep_lab.models.pinned import Streamed
+from acestep_lab.models.memory_plan import STREAM_SHARE
+from acestep_lab.models.pinned import Pack, Streamed, tensors_of
 from tests.phantom import PhantomCard
 
 
@@ -43,3 +46,65 @@ class PhantomLanes:
 
     def wait(self, mark):
         pass
+
+
+@pytest.fixture(scope="module")
+def vae():
+    """The published autoencoder's decoder, prepared as a render has it."""
+    return prepare_vae(
+        diffusers.AutoencoderOobleck(
+            encoder_hidden_size=8, downsampling_ratios=[2, 4, 4, 6, 10], channel_multiples=[1, 2, 4, 8, 16],
+            decoder_channels=16, decoder_input_channels=64, audio_channels=2, sampling_rate=48_000,
+        )
+    ).requires_grad_(False)  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [64, 128])
+def test_a_latent_goes_to_the_card_once_and_each_tile_of_sound_comes_home_once(vae, most):
+    with PhantomCard() as card:
+        held = card.holds(empty(lambda: vae), torch.bfloat16)
+        codec = Codec(held, most, PhantomLanes(card), CardTiles(most))
+        pieces = 0
+        with card.counting(held) as count:
+            for piece in codec.stream(torch.empty(500, 64)):
+                assert piece.device.type == "cpu"
+                pieces += 1
+    sides = [(at, to) for at, to, _ in count.copies]
+    assert sides.count(("cpu", "card")) == 1
+    assert sides.count(("card", "cpu")) == pieces > 3
+    assert sum(size for at, _, size in count.copies if at == "card") == 500 * 1920 * 2 * 4
+
+
+@pytest.mark.parametrize("level", ["block", "leaf"])
+def test_a_streamed_transformer_finds_everything_on_the_card(level, monkeypatch):
+    monkeypatch.setattr(Pack, "_look_at", _moved)
+    make = partial(
+        diffusers.AceStepTransformer1DModel, hidden_size=256, intermediate_size=512, num_hidden_layers=24,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=64, encoder_hidden_size=256,
+    )  # fmt: skip
+    dit = attention.install(empty(make)).requires_grad_(False).eval()
+    whole = sum(one.numel() * 2 for one in tensors_of([dit]))
+    with PhantomCard() as card:
+        _on_the_host(dit)
+        found = Streamed(dit, level, PhantomLanes(card), "dit")
+        for _ in range(2):
+            with card.counting() as count:
+                attention.velocity(dit, torch.empty(1, 200, 64), 0.5, torch.empty(1, 9, 256), torch.empty(1, 200, 128))
+        assert found.bytes < STREAM_SHARE[level] * whole * 1.5
+    assert sum(size for at, _, size in count.copies if at == "cpu") >= 0.9 * whole
+
+
+def _on_the_host(module):
+    for part in module.modules():
+        for name, value in list(part._parameters.items()):
+            if value is not None:
+                part._parameters[name] = nn.Parameter(torch.empty(value.shape, dtype=torch.bfloat16), False)
+        for name, value in list(part._buffers.items()):
+            if value is not None:
+                part._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
+
+
+def _moved(pack, places):
+    """What `tensor.data = place` does between a CPU and a real card, and torch refuses between a CPU and a pretended one."""
+    for one, place in zip(pack.tensors, places, strict=True):
+        one.fake_device = place.fake_device

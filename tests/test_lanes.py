@@ -3,13 +3,11 @@
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from acestep_lab.engines import card_tiles
 from acestep_lab.engines.ace15.codec import Codec
 from acestep_lab.engines.card_tiles import SHAPES, CardTiles, brought_home
 from acestep_lab.engines.tiles import tiles
@@ -203,7 +201,11 @@ def test_weights_that_lie_sideways_stay_so():
 
 def test_a_manager_with_lanes_brings_components_in_turn_and_writes_it_down():
     lanes = StandInLanes()
-    specs = [ComponentSpec("text", 8 * GB), ComponentSpec("dit", 8 * GB, "loop"), ComponentSpec("vae", 8 * GB, "decoder")]
+    specs = [
+        ComponentSpec("text", 8 * GB),
+        ComponentSpec("dit", 8 * GB, "loop"),
+        ComponentSpec("vae", 8 * GB, "decoder"),
+    ]
     plan = budget(Machine("cuda", 12 * GB, ram_bytes=64 * GB), specs)
     assert plan.mechanism("dit") == "offload"
     devices = DeviceManager(lambda name, dtype: blocks(), plan, lambda plan: DeviceMover("cpu", None, lanes))

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from acestep_lab.models.lanes import PIECE, Lanes, Pair
 
@@ -199,7 +200,8 @@ class Streamed:
         for number, part in enumerate(self.parts):
             part.register_forward_pre_hook(partial(self._before, number), prepend=True)
             part.register_forward_hook(partial(self._after, number), always_call=True)
-        module.register_forward_pre_hook(self._begin, prepend=True)
+        module.register_forward_pre_hook(self._begin, prepend=True, with_kwargs=True)
+        self._card = lanes.room(0).device
         with untracked(), torch.no_grad():
             for number in range(len(self.parts)):
                 self._packed(number)
@@ -225,18 +227,21 @@ class Streamed:
         if not _same(self._rest, rest):
             self._rest, self._rest_is_here = packs(self.lanes, rest, self.name), False
 
-    def _begin(self, module: nn.Module, given: object) -> None:
-        """Before the component works: what is in no block comes."""
+    def _begin(self, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Before the component works: what is in no block comes; what it is given goes where it works."""
         with untracked(), torch.no_grad():
             self._pack_rest()
-            if self._rest_is_here or not self._rest:
-                return
-            rooms = [self.lanes.room(pack.size) for pack in self._rest]
-            pairs = [(room, pack.home) for room, pack in zip(rooms, self._rest, strict=True)]
-            self.lanes.work_after(self.lanes.copy(self.name, pairs, after=[self.lanes.mark()]))
-            for pack, room in zip(self._rest, rooms, strict=True):
-                pack.move_to(room)
-            self._rest_is_here = True
+            if self._rest and not self._rest_is_here:
+                self._bring_rest()
+        return tree_map_only(Tensor, lambda one: one.to(self._card), (given, named))
+
+    def _bring_rest(self) -> None:
+        rooms = [self.lanes.room(pack.size) for pack in self._rest]
+        pairs = [(room, pack.home) for room, pack in zip(rooms, self._rest, strict=True)]
+        self.lanes.work_after(self.lanes.copy(self.name, pairs, after=[self.lanes.mark()]))
+        for pack, room in zip(self._rest, rooms, strict=True):
+            pack.move_to(room)
+        self._rest_is_here = True
 
     def _before(self, number: int, part: nn.Module, given: object) -> None:
         """Before a part works: it has come, or is waited for in the working lane; the next one sets out."""
