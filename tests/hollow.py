@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,10 @@ from acestep_lab.engines.musicgen import components as musicgen_components
 from acestep_lab.engines.musicgen.engine import MusicGenEngine
 from acestep_lab.models import catalog, components, loading
 from acestep_lab.models.assembly import empty
+from acestep_lab.models.lanes import Watch, watching
 from acestep_lab.models.memory_plan import MemoryPlan, plan_for_tier
 from acestep_lab.models.tiers import Tier
-from tests.phantom import PhantomCard
+from tests.phantom import PhantomCard, PhantomLanes
 from tests.tiny import tiny_tokenizer
 from tests.tiny_musicgen import tiny_t5_tokenizer
 from tests.tiny_v1_words import tiny_vocabulary
@@ -242,6 +243,7 @@ class HollowDevices:
     def __init__(self, card: PhantomCard, engine: Any, plan: MemoryPlan | None = None) -> None:
         self.card, self.engine, self.device = card, engine, card.device
         self.memory_plan = plan or plan_for_tier(Tier.for_memory(24), engine.component_specs(), passes=engine.passes)
+        self.lanes = PhantomLanes(card, self.memory_plan.machine.memory_bytes)
         self.modules: dict[str, nn.Module] = {}
         self.asked = Counter[str]()
         engine.connect(self)
@@ -263,6 +265,9 @@ class HollowDevices:
 
     def free(self) -> None:
         self.modules.clear()
+
+    def watched(self) -> AbstractContextManager[Watch]:
+        return watching(Watch(), ())
 
     def say(self, sentence: str) -> None:
         """Nobody waits for music here."""

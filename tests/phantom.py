@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -139,6 +139,41 @@ class PhantomCard:
                 yield count
         finally:
             self._counts.remove(count)
+
+
+class PhantomLanes:
+    """Lanes of a pretended card (`models/lanes.py`): every copy at once and in order, as much free as is said."""
+
+    def __init__(self, card: PhantomCard, free: int = 24 * 10**9) -> None:
+        self.card, self.free, self.watch = card, free, None
+
+    def pinned(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return torch.zeros(tuple(shape), dtype=dtype)
+
+    def room(self, size: int) -> Tensor:
+        return torch.empty(size, dtype=torch.uint8, device=self.card.device)
+
+    def holds(self, tensor: Tensor) -> bool:
+        return tensor.device.type == NAME
+
+    def free_bytes(self) -> int:
+        return self.free
+
+    def copy(self, what: str, pairs: Sequence[tuple[Tensor, Tensor]], after: Iterable[object] = ()) -> None:
+        for into, source in pairs:
+            into.copy_(source)
+
+    def mark(self) -> None:
+        """Nothing is ever on its way."""
+
+    def work_after(self, mark: object) -> None:
+        """It is done already."""
+
+    def wait(self, mark: object) -> None:
+        """It is done already."""
+
+    def seconds(self, since: object, until: object) -> float:
+        return 0.0
 
 
 def _storages(standing: tuple[object, ...]) -> list[Any]:
