@@ -185,7 +185,7 @@ class Streamed:
 
     def __init__(self, module: nn.Module, level: str, lanes: Lanes, name: str) -> None:
         self.module, self.lanes, self.name = module, lanes, name
-        self.parts = list(_blocks(module) if level == "block" else _leaves(module))
+        self.parts = list(blocks_of(module) if level == "block" else leaves_of(module))
         self._kept: dict[int, list[Pack]] = {}
         self._rest: list[Pack] = []
         self._rest_is_here = False
@@ -206,6 +206,7 @@ class Streamed:
             for number in range(len(self.parts)):
                 self._packed(number)
             self._pack_rest()
+        self._large = sum(one.nbytes for one in tensors_of([module])) // 8
 
     @property
     def bytes(self) -> int:
@@ -284,8 +285,10 @@ class Streamed:
             self._free_after[room].append(self._here.pop(other)[1])
         size = sum(pack.size for pack in self._kept[number])
         place = self._rooms[room]
-        if place is None or place.nbytes < size:
-            self._rooms[room] = place = None  # the old one is given back before a larger one is asked for
+        if place is None or place.nbytes < size or (place.nbytes > 4 * size and place.nbytes > self._large):
+            self._rooms[room] = place = (
+                None  # given back before another is asked for; one for a table of words is not kept
+            )
             self._rooms[room] = place = self.lanes.room(size)
             self._free_after[room] = [self.lanes.mark()]  # whose memory it was before may still be at work
         pairs = [(part, pack.home) for part, pack in zip(self._slices(place, number), self._kept[number], strict=True)]
@@ -317,17 +320,17 @@ class Streamed:
             self._rooms = [None, None]
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
     """The members of every list of modules that is in no other list."""
     is_list = isinstance(module, nn.ModuleList | nn.Sequential)
     for child in module.children():
         if not is_list or isinstance(child, nn.ModuleList):
-            yield from _blocks(child)
+            yield from blocks_of(child)
         elif tensors_of([child]):
             yield child
 
 
-def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+def leaves_of(module: nn.Module) -> Iterator[nn.Module]:
     """The layers that hold nearly all weights."""
     for one in module.modules():
         if isinstance(one, LEAVES) and tensors_of([one]):
