@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from acestep_lab.engines import card_tiles
 from acestep_lab.engines.ace15.codec import Codec
+from acestep_lab.engines.ace_v1 import codec as v1_codec
 from acestep_lab.engines.card_tiles import SHAPES, CardTiles, brought_home
+from acestep_lab.engines.musicgen import codec as musicgen_codec
 from acestep_lab.engines.tiles import tiles
 from acestep_lab.engines.timeline import NOTHING, Timeline
 from acestep_lab.models.component_spec import ComponentSpec
@@ -22,6 +25,8 @@ from acestep_lab.models.storage import store
 from acestep_lab.models.tiers import Machine
 from tests.stand_in_lanes import StandInLanes
 from tests.test_storage import dit_inputs, relative, velocity
+from tests.test_v1_sound import latent_of, tiny_dcae, tiny_vocoder
+from tests.tiny_musicgen import WORDS, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +258,31 @@ def test_a_decoder_on_a_card_makes_the_same_sound(checkpoint, frames):
     assert (sized.decode(latent) - whole).abs().max() < 1e-5
     assert torch.equal(torch.cat(list(sized.stream(latent)), dim=-1), sized.decode(latent))
     assert (sized.window(latent, 10, 30) - whole[:, 10 * plain.hop : 30 * plain.hop]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("overlapped", [False, True])
+def test_the_first_ace_step_on_a_card_makes_the_same_sound(monkeypatch, overlapped):
+    monkeypatch.setattr(card_tiles, "SHAPES", (19, 23))
+    for name, value in {"WINDOW": 32, "WINDOW_HOP": 16, "FADE": 4}.items():
+        monkeypatch.setattr(v1_codec, name, value)
+    parts, latent, lanes = (tiny_dcae(), tiny_vocoder().fuse()), latent_of(50), StandInLanes()
+    whole = v1_codec.Codec(*parts, overlapped=overlapped)
+    sized = v1_codec.Codec(*parts, overlapped=overlapped, lanes=lanes, sizes=CardTiles(23))
+    assert (sized.decode(latent) - whole.decode(latent)).abs().max() < 1e-12
+    assert (sized.window(latent, 11, 40) - whole.window(latent, 11, 40)).abs().max() < 1e-12
+    assert sum(line.startswith("copy sound") for line in lanes.log) > 3
+
+
+@pytest.mark.parametrize("first", [0, 70])
+def test_encodec_on_a_card_makes_the_same_sound(monkeypatch, first):
+    monkeypatch.setattr(card_tiles, "SHAPES", (40, 48))
+    model, lanes, told = tiny_model().audio_encoder, StandInLanes(), []
+    codes = torch.randint(0, WORDS, (130, 4), generator=torch.Generator().manual_seed(1))
+    whole = musicgen_codec.Codec(model, 1, tile=500).decode(codes, first=first)
+    sized = musicgen_codec.Codec(model, 1, lanes=lanes, sizes=CardTiles(48))
+    assert (sized.decode(codes, progress=told.append, first=first) - whole).abs().max() < 1e-4
+    assert told[-1] == 1
+    assert len(told) == sum(line.startswith("copy sound") for line in lanes.log)
 
 
 # --- tiles sized to the card ------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from acestep_lab.engines.tiles import tiles
@@ -102,7 +101,7 @@ class _Buffer:
     def take(self, piece: Tensor, what: str) -> None:
         """Let a piece set out; its memory on the card stays its own until it has come."""
         if self._room is None or self._room.numel() < piece.numel():
-            self._room = self.lanes.pinned((piece.numel(),), torch.float32)
+            self._room = self.lanes.pinned((piece.numel(),), piece.dtype)
         self._piece = self._room[: piece.numel()].view(piece.shape)
         self._came = self.lanes.copy(what, [(self._piece, piece)], after=[self.lanes.mark()])
 
