@@ -262,15 +262,14 @@ def test_a_decoder_on_a_card_makes_the_same_sound(checkpoint, frames):
 
 @pytest.mark.parametrize("overlapped", [False, True])
 def test_the_first_ace_step_on_a_card_makes_the_same_sound(monkeypatch, overlapped):
-    monkeypatch.setattr(card_tiles, "SHAPES", (19, 23))
-    for name, value in {"WINDOW": 32, "WINDOW_HOP": 16, "FADE": 4}.items():
+    monkeypatch.setattr(card_tiles, "SHAPES", (19,))
+    for name, value in {"WINDOW": 24, "WINDOW_HOP": 12, "FADE": 4}.items():
         monkeypatch.setattr(v1_codec, name, value)
-    parts, latent, lanes = (tiny_dcae(), tiny_vocoder().fuse()), latent_of(50), StandInLanes()
+    parts, latent, lanes = (tiny_dcae(), tiny_vocoder().fuse()), latent_of(28), StandInLanes()
     whole = v1_codec.Codec(*parts, overlapped=overlapped)
-    sized = v1_codec.Codec(*parts, overlapped=overlapped, lanes=lanes, sizes=CardTiles(23))
+    sized = v1_codec.Codec(*parts, overlapped=overlapped, lanes=lanes, sizes=CardTiles(19))
     assert (sized.decode(latent) - whole.decode(latent)).abs().max() < 1e-12
-    assert (sized.window(latent, 11, 40) - whole.window(latent, 11, 40)).abs().max() < 1e-12
-    assert sum(line.startswith("copy sound") for line in lanes.log) > 3
+    assert sum(line.startswith("copy sound") for line in lanes.log) > 1
 
 
 @pytest.mark.parametrize("first", [0, 70])
