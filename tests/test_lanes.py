@@ -1,5 +1,6 @@
 """Copies beside work: nothing begins before what it needs has come, nothing is written over while it is used, the numbers stay."""
 
+import weakref
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -116,6 +117,33 @@ def test_blocks_in_an_order_nobody_expected_are_waited_for():
     for order in ([0, 1, 2, 3, 4], [0, 2, 1, 4], [3, 3, 0], [0, 1, 2, 3, 4]):
         assert torch.allclose(walk(torch.ones(1, 8), order), still(torch.ones(1, 8), order))
     assert not lanes.races
+
+
+def test_a_streamed_component_that_nobody_needs_is_let_go_of():
+    mover, walk = DeviceMover("cpu", None, StandInLanes()), Walk()
+    mover.stream(walk, "block")
+    gone = weakref.ref(walk)
+    del walk
+    mover.tidy()
+    assert gone() is None
+    assert not mover._streamed
+
+
+def test_a_block_without_room_is_asked_for_again():
+    class Full(StandInLanes):
+        full = True
+
+        def room(self, size):
+            if size == 512 and self.full:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().room(size)
+
+    lanes, walk = Full(), Walk()
+    streamed(walk, "block", lanes)
+    with pytest.raises(torch.OutOfMemoryError):
+        walk(torch.ones(1, 8), range(5))
+    lanes.full = False
+    assert torch.allclose(walk(torch.ones(1, 8), range(5)), Walk()(torch.ones(1, 8), range(5)))
 
 
 def test_an_adapter_put_on_later_streams_with_its_block():

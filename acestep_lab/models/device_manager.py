@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
@@ -74,7 +74,7 @@ class DeviceMover:
         self.titles: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
         """What a profile calls the modules that are carried."""
         self._homes = None if lanes is None else Homes(lanes, most_pinned)
-        self._streamed: WeakKeyDictionary[nn.Module, Streamed] = WeakKeyDictionary()
+        self._streamed: WeakSet[Streamed] = WeakSet()  # each lives as long as its module, whose hooks are its own
         if fraction is not None and self.device.type != "cpu":
             where = () if self.device.index is None else (self.device.index,)
             getattr(torch, self.device.type).set_per_process_memory_fraction(fraction, *where)
@@ -95,7 +95,7 @@ class DeviceMover:
         where there are none, diffusers' group offload brings each when it is wanted.
         """
         if self.lanes is not None:
-            self._streamed[module] = Streamed(module, level, self.lanes, self._title(module))
+            self._streamed.add(Streamed(module, level, self.lanes, self._title(module)))
             return
         diffusers_hooks.apply_group_offloading(
             module,
@@ -107,11 +107,14 @@ class DeviceMover:
 
     def tidy(self) -> None:
         """Give freed memory back to the device; what is streamed and not at work is asked for its rooms."""
-        for streamed in list(self._streamed.values()):
-            streamed.leave()
+        self._empty_rooms()
         gc.collect()
         if self.device.type in ("cuda", "xpu", "mps"):
             getattr(torch, self.device.type).empty_cache()
+
+    def _empty_rooms(self) -> None:
+        for streamed in list(self._streamed):
+            streamed.leave()
 
 
 @dataclass(eq=False)

@@ -29,7 +29,7 @@ from acestep_lab.models.tiers import (
     Tier,
     asked_dtype,
 )
-from acestep_lab.settings import VARIABLES
+from acestep_lab.settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -202,9 +202,9 @@ class MemoryPlan:
     @property
     def most_pinned_bytes(self) -> float:
         """How much of the RAM may be pinned: what the setting `pinned` says, else half of it; nothing where components wait on disk."""
-        asked = VARIABLES.get("ACESTEP_LAB_PINNED_GB")
         if self.parked == "disk":
             return 0.0
+        asked = Settings.read().value("pinned")
         return float(asked) * GB if asked else PINNED_SHARE * (self.machine.ram_bytes or math.inf)
 
     @property

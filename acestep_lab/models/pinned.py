@@ -163,6 +163,8 @@ class Homes:
     def keep(self, module: nn.Module, what: str) -> bool:
         """Take a module off the card; False where it may not be pinned here. Its memory on the card is free afterwards."""
         tensors = tensors_of([module])
+        if not tensors:  # its numbers are where no tensor is: an exported graph's
+            return False
         with untracked(), torch.no_grad():
             known = self._packs.get(module)
             if known is not None and _same(known, tensors):
@@ -265,6 +267,8 @@ class Streamed:
     def _after(self, number: int, part: nn.Module, given: object, made: object) -> None:
         """After a part was asked to work: it is at home again, and its room is free once the work is done."""
         with untracked(), torch.no_grad():
+            if number not in self._here:  # there was no room for it
+                return
             room, _ = self._here.pop(number)
             for pack in self._kept[number]:
                 pack.return_unchanged()
