@@ -92,9 +92,9 @@ class DeviceMover:
 
     def stream(self, module: nn.Module, level: str) -> None:
         """From now on only the block ("block") or layer ("leaf") at work is on the device, and with lanes the one that comes next;
-        where there are none, diffusers' group offload brings each when it is wanted.
+        where there are none, or too little may be pinned, diffusers' group offload brings each when it is wanted.
         """
-        if self.lanes is not None:
+        if self.lanes is not None and self._homes is not None and self._homes.can_stream(module):
             self._streamed.add(Streamed(module, level, self.lanes, self._title(module)))
             return
         diffusers_hooks.apply_group_offloading(

@@ -177,6 +177,11 @@ class Homes:
             self._packs[module] = packs(self.lanes, tensors, what)
         return True
 
+    def can_stream(self, module: nn.Module) -> bool:
+        """Whether a module may be pinned block by block; it no longer waits here as a whole."""
+        self._packs.pop(module, None)
+        return self.bytes + sum(one.nbytes for one in tensors_of([module])) <= self.most
+
 
 class Streamed:
     """A component whose blocks ("block") or layers ("leaf") come to the card one ahead of the one at work.
