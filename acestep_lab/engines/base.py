@@ -205,6 +205,9 @@ class Devices(Protocol):
     def watched(self) -> AbstractContextManager[Watch]:
         """For a time, write down what is copied and what works meanwhile."""
 
+    def device_for(self, component: str) -> torch.device:
+        """Where one component's inputs belong: of several cards, its own."""
+
     def on(self, component: str) -> AbstractContextManager[Any]:
         """A component on its device, for the time of a `with`."""
 
@@ -276,6 +279,14 @@ class Engine(Protocol):
 
     def made_with(self) -> Mapping[str, object]:
         """What a take should remember of this engine, as plain data: "checkpoint", "vae", "precision", …"""
+
+
+@runtime_checkable
+class Twins(Protocol):
+    """An engine of which several may be at work at once, each on a card of its own."""
+
+    def twin(self) -> Engine:
+        """The same checkpoint once more, not yet connected; what is put on it (adapters) is put on anew."""
 
 
 @runtime_checkable

@@ -117,6 +117,10 @@ class DeviceMover:
             streamed.leave()
 
 
+class CardFull(MachineError):
+    """Memory ran out on a card whose work another one can do."""
+
+
 @dataclass(eq=False)
 class _Loaded:
     """A built component: whose it is, what was done to it, and whether it is at work now."""
@@ -191,6 +195,10 @@ class EngineDevices:
         """Where this engine's components work, and where their inputs belong."""
         return self.manager.device_of(self.checkpoint)
 
+    def device_for(self, name: str) -> torch.device:
+        """Where one component works, and where its inputs belong: of several cards, its own."""
+        return self.manager.device_for(name, self.checkpoint)
+
     @property
     def lanes(self) -> Lanes | None:
         """What lets a card copy while it works; None where there is one lane."""
@@ -227,6 +235,8 @@ class DeviceManager:
         self.peak_on_device = 0
         self.loading = ""
         """The component whose weights are coming to the device now; "" where none are."""
+        self.gives_up: Callable[[], bool] = lambda: False
+        """Whether memory that runs out ends the work (CardFull), since another card does it, instead of stepping down."""
         self._open = {checkpoint: _Open(build, memory_plan)}
         self._mover_for = mover or device_mover
         self._movers: dict[str, Mover] = {}
@@ -341,6 +351,10 @@ class DeviceManager:
         with watching(Watch(), filter(None, map(_lanes, self._movers.values()))) as watch:
             yield watch
 
+    def device_for(self, name: str, checkpoint: str | None = None) -> torch.device:
+        """Where one component works: here where all of its checkpoint do."""
+        return self.device_of(checkpoint)
+
     @property
     def device(self) -> torch.device:
         """Where the first checkpoint's components work."""
@@ -441,6 +455,8 @@ class DeviceManager:
         with self._lock:
             key = self._key(checkpoint)
             plan = self.plans[key]
+            if self.gives_up():
+                raise CardFull(f"Memory ran out{f' in the {name}' if name else ''} on {plan.device_title}. {trouble}".strip())
             lower = plan.step_down(name)
             if lower is None:
                 self.free()

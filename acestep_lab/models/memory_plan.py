@@ -85,11 +85,19 @@ class MemoryPlan:
     own_longest: float = math.inf  # seconds: the checkpoint's own limit, whatever the machine
     waiting_bytes: int = 0  # of other checkpoints open beside this one, whose components wait in the same RAM
     tile_is_final: bool = False  # memory has run out: a decoder takes no larger tile, however much is free
+    beside: tuple[MemoryPlan, ...] = ()  # of this checkpoint's components that work on other cards, a plan for each card
+    spread: str = ""  # how the takes of a run are shared with other cards, as a sentence; "" where they are not
 
     @property
     def device(self) -> str:
         """The torch device the components work on."""
         return "cpu" if self.level is LAST_RESORT else self.machine.device
+
+    @property
+    def device_title(self) -> str:
+        """The card in sentences: "cuda:1 (24 GB)", of one that is simulated too."""
+        machine = self.machine
+        return f"{machine.kind}:{machine.index or 0} ({machine.gigabytes:.0f} GB)"
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -138,7 +146,7 @@ class MemoryPlan:
     @property
     def left_out(self) -> tuple[str, ...]:
         """The components that have no room here, by name."""
-        return tuple(component.name for component in self.without)
+        return tuple(component.name for plan in (self, *self.beside) for component in plan.without)
 
     @property
     def at_once(self) -> int:
@@ -261,7 +269,11 @@ class MemoryPlan:
             self.machine, self.components, recipe,
             takes=takes, passes=passes or self.passes, tier=self.tier, longest=self.own_longest,
         )  # fmt: skip
-        return replace(again, without=(*self.without, *again.without), waiting_bytes=self.waiting_bytes)
+        beside = tuple(one.fit(recipe, takes, passes) for one in self.beside)
+        return replace(
+            again, without=(*self.without, *again.without), waiting_bytes=self.waiting_bytes,
+            beside=beside, spread=self.spread,
+        )  # fmt: skip
 
     def step_down(self, name: str | None = None) -> MemoryPlan | None:
         """What to try after running out of memory: a smaller tile, then fewer on the device, then more offload; None:
@@ -292,14 +304,18 @@ class MemoryPlan:
     def offer(self) -> str:
         """The sentence without the machine: what can be asked for, and what has no room."""
         head = f"{self.way}; up to {minutes(self.longest_seconds)}; batch {self.batch}"
-        notes = [_no_room(component) for component in self.without]
+        notes = [f"{', '.join(one.names)} on {one.device_title}: {one.way}" for one in self.beside if one.names]
+        notes += [self.spread] if self.spread else []
+        notes += [_no_room(component) for one in (self, *self.beside) for component in one.without]
         if not self.fits:
             notes.append(f"needs about {gb(self.need_bytes)} and has {gb(self.have_bytes)}: it may run out")
+        notes += [f"{one.device_title} may run out" for one in self.beside if not one.fits]
         return "; ".join((head, *notes))
 
     def __str__(self) -> str:
         """The sentence and the table, aligned, for a terminal or a cell."""
-        last = f"Computes in {self.dtype_name} on {self.device}."
+        others = "".join(f"; {', '.join(one.names)} in {one.dtype_name} on {one.device_title}" for one in self.beside)
+        last = f"Computes in {self.dtype_name} on {self.device}{others}."
         return "\n".join((self.summary(), "", *aligned(self.table()), "", last))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -307,7 +323,8 @@ class MemoryPlan:
 
     def table(self) -> tuple[tuple[str, ...], ...]:
         """A header and a row per component: size, kept as, how it gets on the device, memory while it works."""
-        return (("component", "size", "kept as", "on device", "at work"), *map(self.row, self.names))
+        rows = (one.row(name) for one in (self, *self.beside) for name in one.names)
+        return (("component", "size", "kept as", "on device", "at work"), *rows)
 
     def row(self, name: str) -> tuple[str, ...]:
         """The row of one component in the table."""

@@ -153,6 +153,9 @@ class Ace15Engine:
         self.sources = Sources(self.checkpoint, devices)
         self.reader = ConditionReader(self.checkpoint, devices, self.sources)
 
+    def twin(self) -> Ace15Engine:
+        return type(self)(self.checkpoint, self._precision)
+
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         module: nn.Module = build(self.checkpoint, component, dtype, self._road)
         if component != "dit":

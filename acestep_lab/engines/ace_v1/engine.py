@@ -224,6 +224,9 @@ class AceV1Engine:
     def passes(self) -> int:
         return 2
 
+    def twin(self) -> AceV1Engine:
+        return type(self)(self.checkpoint, self._precision, self._compiler)
+
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         module = self.checkpoint.build(component, dtype)
         if component != "dit":

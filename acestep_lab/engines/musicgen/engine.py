@@ -200,6 +200,9 @@ class MusicGenEngine:
         """Rows of each song the decoder is asked in: with the words, and without."""
         return 1 if self._defaults.guidance_scale == 1.0 else 2
 
+    def twin(self) -> MusicGenEngine:
+        return type(self)(self.checkpoint, self.window_seconds, self.stride_seconds)
+
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         """Make a component on the CPU; CheckpointError for an unknown name or damaged files."""
         return self.checkpoint.build(component, dtype)
@@ -276,7 +279,7 @@ class MusicGenEngine:
     def _states(self, ids: Sequence[int]) -> Tensor:
         @torch.inference_mode()
         def read(text: Any) -> Tensor:
-            asked = torch.tensor([ids], device=self.devices.device)
+            asked = torch.tensor([ids], device=self.devices.device_for("text"))
             states: Tensor = text(input_ids=asked, attention_mask=torch.ones_like(asked)).last_hidden_state
             return states[0].float().cpu()
 
@@ -430,10 +433,10 @@ class MusicGenEngine:
     def _codec(self, codec: object) -> Codec:
         plan, lanes = self.devices.memory_plan, self.devices.lanes
         if lanes is None:
-            return Codec(codec, self.shape.channels, self.devices.device)
+            return Codec(codec, self.shape.channels, self.devices.device_for("codec"))
         per_frame = plan.working_bytes("codec") / (TILE + 2 * HALO)  # what the plan counts is for one such piece
         sizes = CardTiles.of(plan, "codec", per_frame, TILE, lanes.free_bytes())
-        return Codec(codec, self.shape.channels, self.devices.device, lanes=lanes, sizes=sizes)
+        return Codec(codec, self.shape.channels, self.devices.device_for("codec"), lanes=lanes, sizes=sizes)
 
     def _is_ours(self, take: Take) -> bool:
         frames = self.limits(take.recipe.task).frames(take.audio.seconds)
