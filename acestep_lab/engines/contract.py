@@ -120,6 +120,9 @@ class PlainDevices:
             self._built[component] = self.engine.build(component, torch.float32)
         yield self._built[component]
 
+    def device_for(self, component: str) -> torch.device:
+        return self.device
+
     def run_with_retry(self, component: str, operation: Callable[[object], T]) -> T:
         with self.on(component) as module:
             return operation(module)

@@ -21,7 +21,6 @@ from acestep_lab.errors import MachineError, shown
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.tiers import OFFLOAD_LEVELS, Machine, Tier, describe_device, devices_here
-from acestep_lab.prompt import checks
 from acestep_lab.settings import CARD_FORMS, CARDS, VARIABLES
 
 MAPPING_VARIABLE = "ACESTEP_GPU_MAPPING"
@@ -105,7 +104,9 @@ class Placement:
     def card_of(self, component: ComponentSpec) -> Machine:
         """Where a component works, of this checkpoint or of one that is opened beside it."""
         named = self.named or {}
-        by_role = next((named[word] for word, role in ROLE_OF.items() if role == component.role and word in named), None)
+        by_role = next(
+            (named[word] for word, role in ROLE_OF.items() if role == component.role and word in named), None
+        )
         return self.elsewhere.get(component.name) or named.get(component.name) or by_role or self.main
 
     @property

@@ -120,6 +120,9 @@ class DeviceMover:
 class CardFull(MachineError):
     """Memory ran out on a card whose work another one can do."""
 
+    may_be_tried_again = True
+    """The plan was not stepped down for it."""
+
 
 @dataclass(eq=False)
 class _Loaded:
@@ -456,7 +459,9 @@ class DeviceManager:
             key = self._key(checkpoint)
             plan = self.plans[key]
             if self.gives_up():
-                raise CardFull(f"Memory ran out{f' in the {name}' if name else ''} on {plan.device_title}. {trouble}".strip())
+                raise CardFull(
+                    f"Memory ran out{f' in the {name}' if name else ''} on {plan.device_title}. {trouble}".strip()
+                )
             lower = plan.step_down(name)
             if lower is None:
                 self.free()

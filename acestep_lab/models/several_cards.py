@@ -205,7 +205,7 @@ class CardsManager:
 
     def of(self, checkpoint: str | None = None) -> EngineDevices:
         """This manager as the engine of one checkpoint sees it."""
-        return EngineDevices(self, self._key(checkpoint))
+        return EngineDevices(self, self._key(checkpoint))  # type: ignore[arg-type]
 
     def plan_of(self, checkpoint: str | None = None) -> MemoryPlan:
         """How a checkpoint's components share the memory: the main card's plan, with the others' beside it."""
