@@ -34,7 +34,7 @@ from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.latents import NO_PREVIEW
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.spreading import Lane, Spread, Told, chunks_of, make, spread_work
+from acestep_lab.jobs.spreading import Lane, Spread, Told, make, spread_work
 from acestep_lab.jobs.stitching import Stitched, decided, is_stitch, only_stitches
 from acestep_lab.jobs.work import item_work, work_key
 from acestep_lab.plan.following import thinks
@@ -241,7 +241,7 @@ class Renderer:
         ]
         key, batch = work_key(engine, self.engines.device(engine)), self.engines.batch(engine)
         cards = min(len(items), self.engines.cards(engine))
-        return spread_work(key, found, cards, batch) if cards > 1 else Work.of(key, found, batch)
+        return spread_work(key, found, cards) if cards > 1 else Work.of(key, found, batch)
 
     # -- on the worker thread ------------------------------------------------------------------------------------------
 
@@ -279,26 +279,27 @@ class Renderer:
     ) -> None:  # fmt: skip
         """The items of one engine over several cards; each take is kept the moment it exists."""
         lanes = lanes[: len(places)]
-        chunks = chunks_of(places, len(lanes), self.engines.batch(items[places[0]].engine))
 
         def keep(place: int, rendered: Rendered, engine: Engine) -> None:
             take = self._taken(run, replace(items[place], engine=engine), rendered)
-            self._store(run, take, items[place])
             prepared[place] = prepared[place].after_sampling()
+            for remark in prepared[place].remarks:
+                run.message(remark)
+            self._store(run, take, items[place])
             run.add(place, take)
 
         def aside() -> None:
             self.queue.run_small_jobs()
             run.check()
 
-        told = Told(run.show, prepared.__setitem__, keep, run.message)
-        requests = {place: items[place].request for place in places}
-        self._spread = spread = Spread(lanes, chunks, run.check)
+        def work(lane: Lane, place: int) -> None:
+            make(spread, lane, place, items[place].request, told, run.stop_event)
+
+        told = Told(run.show, prepared.__setitem__, keep)
+        self._spread = spread = Spread(lanes, places, run.check)
         try:
             with run.stage(RENDER):
-                spread.work_through(
-                    lambda lane, chunk: make(spread, lane, chunk, requests, told, run.stop_event), run.message, aside
-                )
+                spread.work_through(work, run.message, aside)
         finally:
             self._spread = None
 

@@ -1,27 +1,23 @@
 """The takes of one run over several cards: who makes which, and what becomes of those of a card that runs out of memory.
 
 Knows engines by their contract only. Every card has a thread that computes; everything a run tells and keeps is done on the
-thread that runs it, one after another, so that listeners hear one thread as ever. A take is its seed's, whichever card makes it.
+thread that runs it, one after another, so that listeners hear one thread as ever. Each take is made alone, never in a group:
+its bytes are those of `lab.make` on one card, however many cards there are, whichever makes it, and whoever hands it over.
 """
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from acestep_lab.engines.base import Check, Engine, Prepared, Rendered, Request, groups
-from acestep_lab.engines.step import Step
+from acestep_lab.engines.base import Check, Engine, Prepared, Rendered, Request
 from acestep_lab.errors import MachineError
 from acestep_lab.jobs.eta import PLAN, RENDER, ItemWork, Round, Work
-
-if TYPE_CHECKING:
-    import torch
 
 PATIENCE = 0.1
 """Seconds after which the thread of a run looks around while no card has anything to tell."""
@@ -43,16 +39,12 @@ class Lane(Protocol):
         """For a time (`with`), end with CardFull where memory runs out and `gives_up()`; `say` hears of changes of its plan."""
 
 
-Chunk = list[int]
-"""Places of the recipes that a card makes in one go; those that are made leave it."""
-
-
 class Spread:
-    """Chunks of work over cards: each card takes the next one, and gives it back where its memory runs out."""
+    """Places of a run over cards: each card takes the next one, and gives it back where its memory runs out."""
 
-    def __init__(self, lanes: Sequence[Lane], chunks: Iterable[Chunk], check: Check) -> None:
+    def __init__(self, lanes: Sequence[Lane], places: Iterable[int], check: Check) -> None:
         self.lanes, self._check = tuple(lanes), check
-        self._todo, self._at_work, self._alive = deque(chunks), 0, len(lanes)
+        self._todo, self._at_work, self._alive = deque(places), 0, len(lanes)
         self._problem: BaseException | None = None
         self._changed = threading.Condition()
         self._posts: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -75,8 +67,8 @@ class Spread:
 
     # -- on the thread of the run
 
-    def work_through(self, work: Callable[[Lane, Chunk], None], say: Callable[[str], None], aside: Check) -> None:
-        """Do all chunks; `aside` is done between two posts. Raises what failed, once no card is at work any more."""
+    def work_through(self, work: Callable[[Lane, int], None], say: Callable[[str], None], aside: Check) -> None:
+        """Do all places; `aside` is done between two posts. Raises what failed, once no card is at work any more."""
         threads = [
             threading.Thread(target=self._lane, args=(lane, work, say), name=f"acestep_lab {lane.card}", daemon=True)
             for lane in self.lanes
@@ -110,14 +102,14 @@ class Spread:
 
     # -- a card's thread
 
-    def _lane(self, lane: Lane, work: Callable[[Lane, Chunk], None], say: Callable[[str], None]) -> None:
+    def _lane(self, lane: Lane, work: Callable[[Lane, int], None], say: Callable[[str], None]) -> None:
         try:
             with lane.giving_up(self.others_work, lambda sentence: self.tell(partial(say, sentence))):
-                while (chunk := self._next()) is not None:
+                while (place := self._next()) is not None:
                     try:
-                        work(lane, chunk)
+                        work(lane, place)
                     except MachineError as trouble:
-                        if self._handed_over(chunk, trouble):
+                        if self._handed_over(place, trouble):
                             self.tell(partial(say, f"{trouble} The other cards make the takes of {lane.card}."))
                             return
                         continue
@@ -127,8 +119,8 @@ class Spread:
         finally:
             self._posts.put(None)
 
-    def _next(self) -> Chunk | None:
-        """The next chunk; None where all are done. While others are at work one may still come back."""
+    def _next(self) -> int | None:
+        """The next place; None where all are done. While others are at work one may still come back."""
         with self._changed:
             self._changed.wait_for(lambda: self._todo or not self._at_work or self._problem is not None)
             if self._problem is not None or not self._todo:
@@ -141,14 +133,14 @@ class Spread:
             self._at_work -= 1
             self._changed.notify_all()
 
-    def _handed_over(self, chunk: Chunk, trouble: MachineError) -> bool:
+    def _handed_over(self, place: int, trouble: MachineError) -> bool:
         """Put back what a card could not do, and say whether others do it; the last card tries again with a leaner plan, where
         it had given up only because it was not the last. Raises where there is nothing left to try.
         """
         with self._changed:
             if self._alive == 1 and not getattr(trouble, "may_be_tried_again", False):
                 raise trouble
-            self._todo.appendleft(chunk)
+            self._todo.appendleft(place)
             self._at_work -= 1
             handed = self._alive > 1
             self._alive -= handed
@@ -166,62 +158,37 @@ class Told:
     """What the thread of the run does with what cards find."""
 
     show: Callable[..., None]
-    """With the steps of one turn of a loop."""
+    """With a step."""
     prepared: Callable[[int, Prepared], None]
     """With a place and what was prepared for it."""
     keep: Callable[[int, Rendered, Engine], None]
     """With a place, its sound and the engine that made it."""
-    say: Callable[[str], None]
 
 
-def chunks_of(places: Sequence[int], cards: int, batch: int) -> list[Chunk]:
-    """Places in chunks that busy every card, in order, none larger than a batch."""
-    size = max(1, min(batch, math.ceil(len(places) / cards)))
-    return [list(places[first : first + size]) for first in range(0, len(places), size)]
-
-
-def spread_work(key: str, items: Sequence[ItemWork], cards: int, batch: int) -> Work:
+def spread_work(key: str, items: Sequence[ItemWork], cards: int) -> Work:
     """What there is to do over several cards, as one round of steps: a time of its own is learnt for it."""
-    chunks = chunks_of(range(len(items)), cards, batch)
-    steps = sum(max(items[place].steps for place in chunk) for chunk in chunks)
-    weight = sum(one.weight for one in items) / len(chunks)
+    steps, weight = sum(one.steps for one in items), sum(one.weight for one in items) / len(items)
     plans = [Round(one.plan_tokens, one.plan_rows) for one in items if one.plan_tokens]
     return Work(f"{key} and {cards - 1} more", {PLAN: plans, RENDER: [Round(steps, weight)]})
 
 
 def make(
-    spread: Spread, lane: Lane, chunk: Chunk, requests: Mapping[int, Request], told: Told, stop: threading.Event
-) -> None:
-    """Make a chunk on one card, from words to sound; each take leaves the chunk when it is handed over."""
-    engine, places = lane.engine, tuple(chunk)
-    lane.fit_to(max(requests[place].seconds for place in places), len(places))
+    spread: Spread, lane: Lane, place: int, request: Request, told: Told, stop: threading.Event
+) -> None:  # fmt: skip
+    """Make one take on one card, from words to sound."""
+    engine = lane.engine
+    lane.fit_to(request.seconds, 1)
     spread.check()
-    found = dict(zip(places, engine.prepare([requests[place] for place in places], stop), strict=True))
-    for place, one in found.items():
-        spread.tell(partial(told.prepared, place, one))
-        for remark in one.remarks:
-            spread.tell(partial(told.say, remark))
-    for group in groups(list(found.values()), len(places)):
-        here = [places[index] for index in group]
-        latents = _latents(spread, engine, found, here, told)
-        for place in here:
-            rendered = engine.decode(found[place].after_sampling(), latents.pop(place), stop, _checked(spread))
-            spread.check()
-            chunk.remove(place)
-            spread.tell(partial(told.keep, place, rendered, engine))
-
-
-def _latents(
-    spread: Spread, engine: Engine, found: Mapping[int, Prepared], places: Sequence[int], told: Told
-) -> dict[int, torch.Tensor]:
-    """Run the loop of a group, show every step, and return each item's last latent."""
-    latents: dict[int, torch.Tensor] = {}
-    for step in engine.sample([found[place] for place in places], spread.check):
-        shown: list[Step] = [replace(one, items=(places[one.item],), checkpoint=engine.name) for one in step.each()]
-        latents = {one.item: one.state for one in shown if one.state is not None}
-        spread.tell(partial(told.show, *shown))
+    [prepared] = engine.prepare([request], stop)
+    spread.tell(partial(told.prepared, place, prepared))
+    latent = None
+    for step in engine.sample([prepared], spread.check):
+        latent = step.state if step.state is not None else latent
+        spread.tell(partial(told.show, replace(step, items=(place,), checkpoint=engine.name)))
         spread.check()
-    return latents
+    assert latent is not None  # of the last step it is what `decode` is handed
+    rendered = engine.decode(prepared.after_sampling(), latent[0], stop, _checked(spread))
+    spread.tell(partial(told.keep, place, rendered, engine))
 
 
 def _checked(spread: Spread) -> Callable[[float], None]:
