@@ -183,11 +183,12 @@ def make(
     spread.tell(partial(told.prepared, place, prepared))
     latent = None
     for step in engine.sample([prepared], spread.check):
-        latent = step.state if step.state is not None else latent
-        spread.tell(partial(told.show, replace(step, items=(place,), checkpoint=engine.name)))
+        [alone] = step.each()
+        latent = alone.state if alone.state is not None else latent
+        spread.tell(partial(told.show, replace(alone, items=(place,), checkpoint=engine.name)))
         spread.check()
-    assert latent is not None  # of the last step it is what `decode` is handed
-    rendered = engine.decode(prepared.after_sampling(), latent[0], stop, _checked(spread))
+    assert latent is not None  # the last step's is what `decode` is handed
+    rendered = engine.decode(prepared.after_sampling(), latent, stop, _checked(spread))
     spread.tell(partial(told.keep, place, rendered, engine))
 
 
