@@ -32,7 +32,9 @@ from tests.phantom import PhantomCard
 from tests.test_device_manager import Builder, CountingMover
 from tests.tiny import tiny_components
 
-SPECS = specs_of_sizes({"text": 1.19e9, "condition": 1.22e9, "dit": 3.15e9, "vae": 0.34e9, "codes": 0.42e9, "lm": 8.4e9})
+SPECS = specs_of_sizes(
+    {"text": 1.19e9, "condition": 1.22e9, "dit": 3.15e9, "vae": 0.34e9, "codes": 0.42e9, "lm": 8.4e9}
+)
 
 
 def card(gigabytes: float, index: int, name: str = "A") -> Machine:

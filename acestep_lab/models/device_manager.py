@@ -24,7 +24,7 @@ import gc
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -408,7 +408,7 @@ class DeviceManager:
         with self._lock, self._watching(key):
             loaded = self._stepping_down(key, name, lambda: self._enter((key, name)))
             try:
-                with at_work(_lanes(loaded.mover), WORK, name):
+                with _current(self.device_of(key)), at_work(_lanes(loaded.mover), WORK, name):
                     yield loaded.module
             finally:
                 loaded.entered -= 1
@@ -760,6 +760,14 @@ def _on_the_cpu(plan: MemoryPlan) -> MemoryPlan:
 
 def _named(modules: Iterable[_Loaded]) -> Iterator[Place]:
     yield from (min(one.users) for one in modules)
+
+
+def _current(device: torch.device) -> AbstractContextManager[Any]:
+    """Let one of several cards be the current one of this thread: streams, graphs and kernels that torch compiles are made there."""
+    if device.type not in ("cuda", "xpu") or device.index is None:
+        return nullcontext()
+    found: AbstractContextManager[Any] = getattr(torch, device.type).device(device)
+    return found
 
 
 def device_mover(plan: MemoryPlan) -> DeviceMover:

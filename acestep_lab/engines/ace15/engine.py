@@ -154,7 +154,9 @@ class Ace15Engine:
         self.reader = ConditionReader(self.checkpoint, devices, self.sources)
 
     def twin(self) -> Ace15Engine:
-        return type(self)(self.checkpoint, self._precision)
+        recorder = self._running.recorder  # of one card: its recordings are played where they were made
+        fresh = None if recorder is None else type(recorder)()
+        return type(self)(self.checkpoint, self._precision, self._running.compiler, fresh, self._lm_step)
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         module: nn.Module = build(self.checkpoint, component, dtype, self._road)

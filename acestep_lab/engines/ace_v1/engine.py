@@ -225,7 +225,7 @@ class AceV1Engine:
         return 2
 
     def twin(self) -> AceV1Engine:
-        return type(self)(self.checkpoint, self._precision, self._compiler)
+        return type(self)(self.checkpoint, self._precision, self._compiling.compiler)
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         module = self.checkpoint.build(component, dtype)

@@ -201,7 +201,7 @@ class MusicGenEngine:
         return 1 if self._defaults.guidance_scale == 1.0 else 2
 
     def twin(self) -> MusicGenEngine:
-        return type(self)(self.checkpoint, self.window_seconds, self.stride_seconds)
+        return type(self)(self.checkpoint, self.window_seconds, self.stride_seconds, self._road)
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         """Make a component on the CPU; CheckpointError for an unknown name or damaged files."""
