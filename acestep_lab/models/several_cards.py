@@ -70,7 +70,7 @@ class CostOnCards(CheckpointCost):
     @property
     def fits(self) -> bool:
         """Whether each card has room."""
-        return super().fits and all(one.fits for one in (*self.others, *self.fresh))
+        return super().fits and all(one.fits for one in self.others) and all(one.fits for one in self.fresh)
 
     def __str__(self) -> str:
         """The sentence of the main card, and what comes on the others."""
