@@ -56,6 +56,8 @@ ROADS = ("plain", "graph", "compile")
 USED_CODES, CODES_A_SECOND, PROMPT = 64_000, 5, 300
 CAPTION, LYRICS = "warm dub techno with tape hiss", "[verse]\nslow and deep\nwe go to sleep\n[chorus]\nall the way down"
 SKIPPED = "left out"
+COMPILING = 60.0
+"""Seconds that must be left for a compiler to be begun with."""
 
 
 # --- time ----------------------------------------------------------------------------------------------------------------
@@ -138,7 +140,8 @@ def race(
     """
     peaks, warm = {}, {}
     for name, work in variants.items():
-        if not budget.allows(f"{what}, {name}", max(warm.values(), default=0.0)):
+        compiles = COMPILING if name.endswith("compile") else 0.0
+        if not budget.allows(f"{what}, {name}", max(compiles, *warm.values(), 0.0)):
             continue
         try:
             begun = time.perf_counter()
@@ -176,6 +179,14 @@ def _row(
 
 
 # --- what is measured ----------------------------------------------------------------------------------------------------
+
+
+class DryRecorder:
+    """Where there is no card, what stands in for a CUDA graph: the step itself, run again."""
+
+    def record(self, function: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """The function as it is."""
+        return function
 
 
 @dataclass
@@ -247,7 +258,8 @@ class Models:
 
     def our_dit(self, way: str) -> Any:
         """A copy of the DiT with our forward: plain, recorded, or with its blocks compiled."""
-        graphs = StepGraphs(CudaRecorder() if way == "graph" else None)
+        recorder = CudaRecorder() if self.device.type == "cuda" else DryRecorder()
+        graphs = StepGraphs(recorder if way == "graph" else None)
         dit = copy.deepcopy(self.dit).requires_grad_(False)
         card_attention.install(dit, CardRoad(everywhere=way == "compile", graphs=graphs))
         for block in attention.layers_of(dit) if way == "compile" else ():
@@ -307,7 +319,15 @@ class Bench:
     @cached_property
     def dits(self) -> dict[str, Any]:
         """Our DiT on each road, made once."""
-        return {way: self.models.our_dit(way) for way in self.roads}
+        return {}
+
+    def make_models(self) -> None:
+        """Make all models and the DiTs of our roads. Not in inference mode, in which weights have no versions to be known by."""
+        models = self.models
+        _ = models.dit, models.vae, models.our_vae, models.condition, models.text, models.lm, models.tokenizer
+        for way in self.roads:
+            if way not in self.dits:
+                self.dits[way] = models.our_dit(way)
 
     @torch.inference_mode()
     def decode(self, seconds: float) -> Table:
@@ -360,34 +380,39 @@ class Bench:
         )  # fmt: skip
 
     def _writer(self, decoder: Decoder, prompt: list[int], tokens: int, way: str) -> Callable[[], object]:
-        """Our code phase after the prompt. What it recorded stays from call to call, as in a song, and the room ends where it began."""
-        kept: list[Any] = []
+        """Our code phase after the prompt, which the first call reads; it goes on from call to call, as in a song."""
+        begun: list[Any] = []
 
         @torch.inference_mode()
         def work() -> None:
-            room = tokens * (self.rounds + 4)
-            if not kept or kept[0].remaining() < 2 * tokens or kept[1] < tokens:
-                recorder = recorder_for(self.models.device, way)
-                batch = (
-                    DecodeBatch.prefill(decoder, [0], prompt, 2.0, room)
-                    if recorder is None
-                    else FixedBatch.prefill(decoder, [0], prompt, 2.0, room, recorder)
-                )
-                batch.add_cfg_rows(prompt, room)
-                kept[:] = [batch, room]
-            self._write(kept[0], tokens)
-            kept[1] -= tokens
+            if not begun:
+                begun.append(self._begun(decoder, prompt, tokens * (self.rounds + 4), way))
+            self._write(begun[0], tokens)
 
         return work
 
+    def _begun(self, decoder: Decoder, prompt: list[int], room: int, way: str) -> Any:
+        """A guided row behind the prompt, with room for so many codes."""
+        recorder = recorder_for(self.models.device, way)
+        batch: Any = (
+            DecodeBatch.prefill(decoder, [0], prompt, 2.0, room)
+            if recorder is None
+            else FixedBatch.prefill(decoder, [0], prompt, 2.0, room, recorder)
+        )
+        batch.add_cfg_rows(prompt, room)
+        return batch
+
     def _write(self, batch: Any, tokens: int) -> None:
-        ids = torch.arange(self.models.codes.start, self.models.codes.stop)
+        """So many codes, in as many columns at a time as the batch hands over."""
         choices = [Choice(TokenSampler(Planning(), 1))]
-        done: list[int] = [self.models.codes.start]
-        while len(done) <= tokens:
-            [more] = batch.write(choices, ids, [done[-1:]])
-            done += more
-            batch.feed([more[-1:]])
+        done: list[int] = []
+        while len(done) < tokens:
+            done += [token for [token] in batch.write(choices, self.ids, [done[-1:]])]
+
+    @cached_property
+    def ids(self) -> Tensor:
+        """The tokens that are codes: one tensor, since what is asked is the same for every token."""
+        return torch.arange(self.models.codes.start, self.models.codes.stop)
 
     @torch.inference_mode()
     def whole(self, seconds: float) -> Table:
@@ -437,22 +462,38 @@ class _Only(transformers.LogitsProcessor):  # type: ignore[misc]
 # --- the run -------------------------------------------------------------------------------------------------------------
 
 
-def run(bench: Bench, lengths: Sequence[float]) -> dict[str, Any]:
-    """Every stage at every length, what says most first; a stage that has no time left is left out and said."""
+def everything(bench: Bench, lengths: Sequence[float]) -> dict[str, dict[str, Table]]:
+    """Every stage at every length; what is compiled comes last and has a race of its own, since a compiler may eat the budget."""
+    roads = bench.roads
+    bench.roads = tuple(way for way in roads if way != "compile")
+    tables = run(bench, lengths)
+    if "compile" in roads:
+        bench.roads = ("compile",)
+        for stage, found in run(bench, lengths, ("decode",)).items():
+            for length, table in found.items():
+                ours = {name: row for name, row in table.items() if name.endswith("compile")}
+                tables[stage].setdefault(length, {}).update(ours)
+    return tables
+
+
+def run(bench: Bench, lengths: Sequence[float], without: Sequence[str] = ()) -> dict[str, dict[str, Table]]:
+    """Some stages at every length, the shortest first; a stage that has no time left is left out and said."""
     stages: dict[str, Callable[[float], Table]] = {
         "DiT step": bench.dit_step, "decode": bench.decode, "planner": bench.lm, "words to sound": bench.whole,
     }  # fmt: skip
+    stages = {name: stage for name, stage in stages.items() if name not in without}
     tables: dict[str, dict[str, Table]] = {name: {} for name in stages}
+    bench.make_models()
     for seconds in lengths:
         for name, stage in stages.items():
             if bench.budget.allows(f"{name}, {seconds:g} s of music", 0.0):
                 tables[name][f"{seconds:g} s"] = stage(seconds)
-    return dict(tables)
+    return tables
 
 
 def figures(bench: Bench, lengths: Sequence[float]) -> dict[str, Any]:
     """What the run found, with the machine, what was left out and how long it all took."""
-    tables = run(bench, lengths)
+    tables = everything(bench, lengths)
     device = bench.models.device
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return {
