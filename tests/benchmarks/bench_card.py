@@ -205,7 +205,8 @@ class Models:
 
     @cached_property
     def _small(self) -> dict[str, nn.Module]:
-        return {name: one.to(self.device, self.dtype) for name, one in tiny_components(shallow=True).items()}
+        made = tiny_components(shallow=True)
+        return {name: one.eval().requires_grad_(False).to(self.device, self.dtype) for name, one in made.items()}
 
     def _of(self, name: str, make: Callable[[], nn.Module]) -> Any:
         return self._small[name] if self.tiny else self.made(make)
@@ -268,7 +269,9 @@ class Models:
 
     @cached_property
     def our_vae(self) -> Any:
-        return prepare_vae(copy.deepcopy(self.vae).float()).to(self.dtype)
+        """The same weights once more (weight norm cannot be copied), made quicker."""
+        again = tiny_components(shallow=True)["vae"].to(self.device) if self.tiny else self.made(published_vae)
+        return prepare_vae(again.float()).to(self.dtype)
 
     @property
     def frames_per_second(self) -> float:
