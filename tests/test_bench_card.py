@@ -10,7 +10,7 @@ import torch
 
 from acestep_lab.errors import LabError
 from tests.benchmarks import bench_card
-from tests.benchmarks.bench_card import Budget, Clock, race
+from tests.benchmarks.bench_card import Budget, Clock, Models, race
 
 STAGES = ("DiT step", "decode", "planner", "words to sound")
 
@@ -27,7 +27,7 @@ def test_every_stage_has_its_peer_and_ours_in_one_run(tmp_path: Path) -> None:
         assert all(row["ms"] > 0 and row["rounds"] >= 1 for row in rows.values())
     assert all("% of roofline" in row for stage in STAGES[:3] for row in found[stage]["1 s"].values())
     assert all(row["tokens/s"] > 0 for row in found["planner"]["1 s"].values())
-    assert "ours, graph" in found["DiT step"]["1 s"]
+    assert found["DiT step"]["1 s"]["ours, graph"]["away from diffusers"] < 1e-4
     assert any("graph" in line and "planner" in line for line in found["left out"])  # no CUDA graph without CUDA
 
 
@@ -49,6 +49,15 @@ def test_a_variant_that_fails_is_left_out_with_its_reason() -> None:
     table = race("a stage", Clock(torch.device("cpu")), budget, {"one": lambda: None, "two": full}, 2)
     assert list(table) == ["one"]
     assert budget.skipped == ["a stage, two: no memory left"]
+
+
+def test_what_is_made_on_a_card_has_its_full_size() -> None:
+    models = Models(torch.device("meta"), torch.bfloat16, tiny=False)
+    size = {name: sum(one.numel() for one in getattr(models, name).parameters()) for name in ("dit", "lm", "vae")}
+    assert size["dit"] == pytest.approx(1.575e9, rel=0.01)
+    assert size["lm"] == pytest.approx(0.66e9, rel=0.03)
+    assert size["vae"] == pytest.approx(168.6e6, rel=0.01)
+    assert models.condition.silence_latent.device.type == models.text.device.type == "meta"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")

@@ -48,7 +48,7 @@ from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt.recipe import Planning
 from tests.benchmarks.bench_planner import CODES, FIRST, TEXT, planner_config, vocabulary
 from tests.benchmarks.full_size import vae as published_vae
-from tests.benchmarks.meter import machine, show, write
+from tests.benchmarks.meter import error, machine, show, write
 from tests.tiny import tiny_components, tiny_lm, tiny_tokenizer
 
 LENGTHS, BUDGET, STEPS = (30, 60, 240), 480.0, 8
@@ -317,7 +317,11 @@ class Bench:
             dit = self.dits[way]
             works[f"ours, {way}"] = partial(attention.velocity, dit, x, 0.7, states, context, cache=cache)
         least = roofline.dit_step(config, frames, 351, size=self.size).roofline(self.peak)
-        return race(f"DiT step, {seconds:g} s of music", self.clock, self.budget, works, self.rounds, least)
+        table = race(f"DiT step, {seconds:g} s of music", self.clock, self.budget, works, self.rounds, least)
+        theirs = works["diffusers"]()[0] if "diffusers" in table else None  # type: ignore[index]
+        for name in (name for name in table if name != "diffusers" and theirs is not None):
+            table[name]["away from diffusers"] = float(f"{error(works[name](), theirs):.1e}")  # type: ignore[arg-type]
+        return table
 
     @cached_property
     def dits(self) -> dict[str, Any]:
