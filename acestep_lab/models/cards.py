@@ -230,12 +230,14 @@ def _splits(cards: Sequence[Machine], components: Sequence[ComponentSpec]) -> It
             yield from (Placement(main, dict.fromkeys(names, other)) for main, other in permutations(cards, 2))
 
 
-def _leanness(placement: Placement, components: Sequence[ComponentSpec], plan: Planned) -> tuple[int, int, int]:
-    """How much has to be given up: what does not fit or is left out, how far down the ladder, how little the main card is left."""
+def _leanness(placement: Placement, components: Sequence[ComponentSpec], plan: Planned) -> tuple[int, int, int, int]:
+    """How much has to be given up: what does not fit or is left out, how far down the ladder, what works apart from the model,
+    how little the main card is left.
+    """
     plans = plans_of(placement, components, plan)
     lost = sum(not one.fits for one in plans) + sum(len(one.without) for one in plans)
-    room = plans[0].have_bytes - plans[0].need_bytes
-    return lost, sum(OFFLOAD_LEVELS.index(one.level) for one in plans if one.level in OFFLOAD_LEVELS), -room
+    levels = sum(OFFLOAD_LEVELS.index(one.level) for one in plans if one.level in OFFLOAD_LEVELS)
+    return lost, levels, len(placement.elsewhere), plans[0].need_bytes - plans[0].have_bytes
 
 
 def plans_of(placement: Placement, components: Sequence[ComponentSpec], plan: Planned) -> list[MemoryPlan]:
