@@ -85,7 +85,9 @@ class MemoryPlan:
     own_longest: float = math.inf  # seconds: the checkpoint's own limit, whatever the machine
     waiting_bytes: int = 0  # of other checkpoints open beside this one, whose components wait in the same RAM
     tile_is_final: bool = False  # memory has run out: a decoder takes no larger tile, however much is free
-    beside: tuple[MemoryPlan, ...] = ()  # of this checkpoint's components that work on other cards, a plan for each card
+    beside: tuple[
+        MemoryPlan, ...
+    ] = ()  # of this checkpoint's components that work on other cards, a plan for each card
     spread: str = ""  # how the takes of a run are shared with other cards, as a sentence; "" where they are not
 
     @property
@@ -142,6 +144,10 @@ class MemoryPlan:
         if name in self.left_out:
             raise MachineError(f"The {name} does not fit into this machine. {self.summary()}.")
         raise MachineError(f"No component is called {shown(name)}; this checkpoint has {', '.join(self.names)}.")
+
+    def part(self, name: str) -> MemoryPlan:
+        """The plan of the card where a component works: this one, or one beside it."""
+        return next((plan for plan in (self, *self.beside) if name in plan.names), self)
 
     @property
     def left_out(self) -> tuple[str, ...]:

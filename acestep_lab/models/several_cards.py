@@ -26,6 +26,7 @@ from acestep_lab.errors import MachineError, shown
 from acestep_lab.models.cards import Placement, tier_of
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.device_manager import Build, DeviceManager, EngineDevices, Mover
+from acestep_lab.models.lanes import Lanes, Watch
 from acestep_lab.models.memory_plan import MemoryPlan, budget, gb
 from acestep_lab.models.shared_memory_plan import CheckpointCost, Place, SharedMemoryPlan
 from acestep_lab.models.tiers import Machine, Tier
@@ -210,8 +211,12 @@ class CardsManager:
     def plan_of(self, checkpoint: str | None = None) -> MemoryPlan:
         """How a checkpoint's components share the memory: the main card's plan, with the others' beside it."""
         key = self._key(checkpoint)
-        plans = [manager.plan_of(key) for card, manager in self._managers.items() if self._has(card, key)]
-        return replace(plans[0], beside=tuple(plans[1:]))
+        first, *others = self._plans(key)
+        return replace(first, beside=tuple(others))
+
+    def _plans(self, key: str) -> list[MemoryPlan]:
+        """How a checkpoint uses each card, the main one first."""
+        return [manager.plan_of(key) for card, manager in self._managers.items() if self._has(card, key)]
 
     @property
     def memory_plan(self) -> MemoryPlan:
@@ -251,6 +256,19 @@ class CardsManager:
     def device_for(self, name: str, checkpoint: str | None = None) -> torch.device:
         """Where one component works, and where its inputs belong."""
         return self._manager(name, checkpoint).device_of(self._key(checkpoint))
+
+    def lanes_of(self, checkpoint: str | None = None) -> Lanes | None:
+        """The lanes of the card where a checkpoint's decoder works: what it makes is brought home while it works."""
+        key = self._key(checkpoint)
+        decoders = (one.name for plan in self._plans(key) for one in plan.components if one.role == "decoder")
+        name = next(decoders, None)
+        return self._of_main(key).lanes_of(key) if name is None else self._manager(name, key).lanes_of(key)
+
+    @contextmanager
+    def watched(self) -> Iterator[Watch]:
+        """For a time, write down what is copied and what works meanwhile on the card of the first checkpoint's loop."""
+        with self._of_main().watched() as watch:
+            yield watch
 
     @property
     def device(self) -> torch.device:

@@ -487,7 +487,7 @@ class Ace15Engine:
         return Audio(samples * np.float32(min(1.0, normalizing_gain(samples))), self.geometry.rate)
 
     def _codec(self, vae: Any) -> Codec:
-        plan, lanes = self.devices.memory_plan, self.devices.lanes
+        plan, lanes = self.devices.memory_plan.part("vae"), self.devices.lanes
         if lanes is None:
             return Codec(vae, plan.tile_frames)
         sound = 2 * 4 * self.geometry.hop * self.geometry.channels  # of a frame: two pieces, one on its way home

@@ -460,7 +460,7 @@ class AceV1Engine:
         return Audio(audio.samples * np.float32(min(1.0, normalizing_gain(audio.samples))), RATE)
 
     def _codec(self, found: Any) -> Codec:
-        plan, lanes = self.devices.memory_plan, self.devices.lanes
+        plan, lanes = self.devices.memory_plan.part("codec"), self.devices.lanes
         if lanes is None:
             return Codec(found.dcae, found.vocoder, TILE)
         per_frame = plan.working_bytes("codec") / TILE  # what the plan counts is for one such tile

@@ -431,7 +431,7 @@ class MusicGenEngine:
         return self._decoded(torch.from_numpy(found), stop, None)
 
     def _codec(self, codec: object) -> Codec:
-        plan, lanes = self.devices.memory_plan, self.devices.lanes
+        plan, lanes = self.devices.memory_plan.part("codec"), self.devices.lanes
         if lanes is None:
             return Codec(codec, self.shape.channels, self.devices.device_for("codec"))
         per_frame = plan.working_bytes("codec") / (TILE + 2 * HALO)  # what the plan counts is for one such piece
