@@ -75,7 +75,7 @@ class ListedTakes:
     def measure(self, id: str) -> None:
         """Measure a take, and write down what was heard."""
         assert self.session is not None  # asked for by those that have one
-        scores, heard = heard_in(self.session, self.open(id))
+        scores, heard = heard_in(self.session, self.takes.to_remake(self.open(id), self.owner))
         self.takes.mark(id, self.owner, scores=scores, heard=heard)
         self._changed()
 
