@@ -109,6 +109,17 @@ def same_key(one: str, other: str) -> bool:
     return key_parts(one) == key_parts(other)
 
 
+def key_relation(one: str, other: str) -> str:
+    """How two keys lie to one another: "same", "fifth" (up or down, of one mode), "relative", "parallel" or "other"."""
+    (first, minor), (then, is_minor) = key_parts(one), key_parts(other)
+    away = (then - first) % 12
+    if minor == is_minor:
+        return {0: "same", 7: "fifth", 5: "fifth"}.get(away, "other")
+    if away == 0:
+        return "parallel"
+    return "relative" if away == (3 if minor else 9) else "other"
+
+
 def scale_mass(audio: Sound, keyscale: str) -> float:
     """The part of a sound's chroma that lies on a key's scale; about 0.6 for any key by chance."""
     tonic, minor = key_parts(keyscale)

@@ -27,23 +27,22 @@ import numpy as np
 
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.key import key_relation
 from acestep_lab.listen.segmentation import HeardSection
 from acestep_lab.listen.timed_lyrics import Alignment, Timed
 from acestep_lab.prompt import checks
-from acestep_lab.prompt.vocabulary import STEMS, TIMESIGNATURES, key_parts
+from acestep_lab.prompt.vocabulary import STEMS, TIMESIGNATURES
 
 SAME_TEMPO = 0.03
 """A tempo within this share of what was asked for is as asked."""
 TEMPI = (60.0, 180.0)
 SURE_PULSE, SURE_KEY, SURE_METER = 0.15, 0.05, 0.5
 """Below these a tempo (by its beat, 0 to 1), a key (by its lead, 0 to about 0.5) and a meter (0 to 1) are called unsure."""
-KEY_WEIGHTS = {
-    "as asked": 1.0,
-    "a fifth off": 0.5,
-    "the relative key": 0.3,
-    "the parallel key": 0.2,
-    "another key": 0.0,
-}
+KEY_SAID = {
+    "same": "as asked", "fifth": "a fifth off", "relative": "the relative key", "parallel": "the parallel key",
+    "other": "another key",
+}  # fmt: skip
+KEY_WEIGHTS = dict(zip(KEY_SAID.values(), (1.0, 0.5, 0.3, 0.2, 0.0), strict=True))
 KEY_CHANCE = (1.0 + 2 * 0.5 + 0.3 + 0.2) / 24
 EVEN = 0.5
 """What no evidence gives: of two, one."""
@@ -177,13 +176,7 @@ def tempo_said(asked: float, heard: float) -> str:
 
 def key_said(asked: str, heard: str) -> str:
     """How a key that is heard lies to the one that was asked for, in words: a row of `KEY_WEIGHTS`."""
-    (wanted, minor), (found, is_minor) = key_parts(asked), key_parts(heard)
-    away = (found - wanted) % 12
-    if minor == is_minor:
-        return {0: "as asked", 7: "a fifth off", 5: "a fifth off"}.get(away, "another key")
-    if away == 0:
-        return "the parallel key"
-    return "the relative key" if away == (3 if minor else 9) else "another key"
+    return KEY_SAID[key_relation(asked, heard)]
 
 
 def tempo_row(asked: float | None, found: Analysis) -> Score:
