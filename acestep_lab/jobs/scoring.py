@@ -28,7 +28,7 @@ from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 
 KIND = "scores"
-METHOD = 1
+METHOD = 2
 """Which version of the scores is kept; another one scores anew."""
 T = TypeVar("T")
 

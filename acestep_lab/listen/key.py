@@ -78,7 +78,12 @@ def _folded(place: np.ndarray, weight: np.ndarray, count: int) -> np.ndarray:
 
 def chroma(audio: Sound) -> np.ndarray:
     """Pitch-class profile of the whole sound, `[12]`, summing to one (zeros for silence)."""
-    total = chroma_frames(audio).sum(axis=0)
+    return profile_of(chroma_frames(audio))
+
+
+def profile_of(frames: np.ndarray) -> np.ndarray:
+    """Pitch-class profile `[12]` of a chroma `[frames, 12]`."""
+    total: np.ndarray = frames.sum(axis=0)
     return total / max(total.sum(), 1e-12)
 
 
@@ -97,6 +102,26 @@ def key_of(profile: np.ndarray) -> tuple[str, float]:
     best = int(order[-1])
     name = f"{TONICS[best % 12]} {'minor' if best >= 12 else 'major'}"
     return name, float(scores[best] - scores[order[-2]])
+
+
+FEWEST, MOST, MOST_WANDERING = 6.0, 11.5, 10.8
+"""Pitch classes that a sound with a key has at least and at most, by the entropy of its chroma; at most where nothing stays."""
+STAYS = 0.6
+"""Of its chroma, the share that may have moved within a second for it to have stayed."""
+
+
+def has_notes(frames: np.ndarray) -> bool:
+    """Whether there are notes to have a key from, by the chroma `[frames, 12]`: a hum has too few, noise all of them alike, and what
+    glides stays on none.
+    """
+    total = frames.sum(axis=1, keepdims=True)
+    if not total.any():
+        return False
+    mean = frames.sum(axis=0) / total.sum()
+    classes = float(np.exp(-(mean[mean > 0] * np.log(mean[mean > 0])).sum()))
+    each, second = frames / np.maximum(total, 1e-9), min(12, len(frames) - 1)
+    moved = float(np.abs(each[second:] - each[: len(each) - second]).sum(axis=1).mean()) / 2
+    return FEWEST <= classes <= (MOST_WANDERING if moved > STAYS else MOST)
 
 
 def key(audio: Sound) -> tuple[str, float]:

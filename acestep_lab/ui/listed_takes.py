@@ -115,7 +115,7 @@ def heard_in(session: SessionLike, take: Take) -> tuple[dict[str, float], dict[s
         "meter": measures["meter_confidence"],
         "loudness": max(measures.get("loudness", -120.0), -120.0),
     }
-    heard = {"keyscale": found["key"].heard, "timesignature": found["meter"].heard}
+    heard = {"keyscale": found["key"].heard, "timesignature": found["meter"].heard, "unsure": " ".join(found.unsure)}
     for row in found:
         if row.name in scores or row.value is None:
             continue
