@@ -29,6 +29,7 @@ from acestep_lab.ui.lyric_lane import Without
 from acestep_lab.ui.lyric_lane import told as lyrics_told
 from acestep_lab.ui.note_lane import told as notes_told
 from acestep_lab.ui.studio import Studio
+from acestep_lab.ui.waveform_picker import WaveformPicker
 from tests.pretend import PretendSession, tone
 
 ADA = "the-key-of-ada"
@@ -166,3 +167,7 @@ def test_a_page_neither_aligns_nor_measures_with_what_is_somebody_elses(lab: Pre
     with pytest.raises(LibraryError, match="somebody else"):
         page.collecting.listing.open(take.id)
     page.close()
+
+
+def test_a_component_of_two_lanes_answers_what_a_page_may_ask_of_either() -> None:
+    assert {"lyrics", "find_lyrics", "notes", "midi", "ready", "repaint"} <= set(WaveformPicker._requests)
