@@ -262,7 +262,7 @@ class Verbs:
         `on` is that of `sweep`: who makes it again. *Same to the ear* is a mean difference of at most 1 dB between the levels of
         third-octave bands, 20 times a second: what another processor's rounding leaves, and another seed does not.
         """
-        if on is None and isinstance(what, Take):
+        if on is None and checks.is_a(what, Take):
             return self._verified(what)
         return upstairs.call("verify", self, what, on=on, resource=resource)
 

@@ -237,7 +237,8 @@ class AceV1Engine:
 
     def _compiled(self, dit: Any) -> nn.Module:
         """The same transformer with its blocks compiled, where that is asked for."""
-        self._compiling.take(dit.transformer_blocks)
+        if self._compiling.compiler is not None:
+            self._compiling.take(dit.transformer_blocks)
         found: nn.Module = dit
         return found
 
