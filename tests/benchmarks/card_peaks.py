@@ -1,5 +1,6 @@
 """What each component of each published checkpoint takes on a card: weights as they are kept, and the peak of its work, traced on a
-pretended one (`tests/phantom.py`). Traces are of the engines' own code; they are remembered by their shape.
+pretended one (`tests/phantom.py`). Traces are of the engines' own code, by the road they take there: on a card the DiT's
+(`card_attention`) and steps of fixed shapes, in the rows of a CPU the CPU's. They are remembered by their shape.
 
 Takes have rows of their own, so that a peak is a straight line in their number; and in that of a stack's equal layers where the
 peak is inside one of them (nothing but keys and values grows from one to the next): two points are traced. `whole` traces all.
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from acestep_lab._libraries import diffusers
-from acestep_lab.engines.ace15 import attention, conditioning
+from acestep_lab.engines.ace15 import attention, card_attention, conditioning
 from acestep_lab.engines.ace15.codec import Codec as Ace15Codec
 from acestep_lab.engines.ace_v1.codec import TILE as V1_TILE
 from acestep_lab.engines.ace_v1.codec import Codec as V1Codec
@@ -26,13 +27,21 @@ from acestep_lab.engines.ace_v1.geometry import V1Config
 from acestep_lab.engines.ace_v1.transformer import AceStepV1Transformer
 from acestep_lab.engines.musicgen.codec import TILE as MUSICGEN_TILE
 from acestep_lab.engines.musicgen.codec import Codec as MusicGenCodec
+from acestep_lab.engines.musicgen.fixed_columns import FixedColumns
 from acestep_lab.engines.musicgen.generation import Decoder as MusicGenDecoder
+from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.models.assembly import empty
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.memory_plan import MemoryPlan
 from acestep_lab.models.storage import KEPT_FULL
-from acestep_lab.plan.decode_batch import DecodeBatch
+from acestep_lab.plan.decode_batch import Choice, DecodeBatch
 from acestep_lab.plan.decoder import decoder_of
+from acestep_lab.plan.fixed_batch import FixedBatch
+from acestep_lab.plan.planner import THOUGHT_TOKENS
+from acestep_lab.plan.recorder import plain
+from acestep_lab.plan.token_sampler import TokenSampler
+from acestep_lab.prompt.recipe import Planning
+from tests.benchmarks.launches import Shapes
 from tests.hollow import XL, hollow_ace15, hollow_musicgen, hollow_v1
 from tests.phantom import PhantomCard
 
@@ -77,7 +86,7 @@ class Peaks:
         return replace(plan, components=tuple(self._traced(plan, one) for one in plan.components))
 
     def _traced(self, plan: MemoryPlan, one: ComponentSpec) -> ComponentSpec:
-        work = self.work(one.name, plan.seconds, plan.takes, plan.passes, plan.tile_frames)
+        work = self.work(one.name, plan.seconds, plan.takes, plan.passes, plan.tile_frames, plan.device != "cpu")
         kept, way = plan.stored(one.name), plan.mechanism(one.name)
         share = self.kept(one.name, kept, way) / one.bytes / ({"block": 0.2, "leaf": 0.12}.get(way, 1.0))
         shares = {kept: min(1.0, share)} if kept != "full" else {}
@@ -96,18 +105,19 @@ class Peaks:
             config
         ) and self.name != "ace-step-v1" else self.name
 
-    def work(self, component: str, seconds: float, takes: int, passes: int, tile: int) -> float:
-        """Bytes at the peak of a component's work, weights apart."""
+    def work(self, component: str, seconds: float, takes: int, passes: int, tile: int, on_card: bool = True) -> float:
+        """Bytes at the peak of a component's work, weights apart; `on_card`: by the road of a card."""
         makers: dict[str, Callable[[], float]] = {
-            "dit": lambda: self._dit(seconds, takes, passes), "text": self._text, "condition": self._condition,
+            "dit": lambda: self._dit(seconds, takes, passes, on_card), "text": self._text, "condition": self._condition,
             "codes": lambda: self._codes(seconds), "vae": lambda: self._vae(min(tile, round(seconds * 25))),
-            "lm": lambda: self._lm(seconds, takes), "codec": self._codec, "decoder": lambda: self._decoder(takes),
+            "lm": lambda: self._lm(seconds, takes, on_card), "codec": self._codec,
+            "decoder": lambda: self._decoder(takes, on_card),
         }  # fmt: skip
         key = {
-            "dit": (seconds, takes, passes),
+            "dit": (seconds, takes, passes, on_card),
             "vae": (tile, seconds < 60),
-            "lm": (seconds, takes),
-            "decoder": (takes,),
+            "lm": (seconds, takes, on_card),
+            "decoder": (takes, on_card),
         }
         return self._recalled((*self._config(component), *key.get(component, ())), makers[component])
 
@@ -149,7 +159,7 @@ class Peaks:
 
     # -- loops
 
-    def _dit(self, seconds: float, takes: int, passes: int) -> float:
+    def _dit(self, seconds: float, takes: int, passes: int, on_card: bool) -> float:
         if self.name == "ace-step-v1":
             return self._by_takes(takes, lambda count: self._v1_look(seconds, count))
         config = {"encoder_hidden_size": 2048} | (XL if self.name.startswith("xl") else {})
@@ -157,13 +167,14 @@ class Peaks:
         return self._by_layers(
             count,
             lambda layers: self._by_takes(
-                takes * passes, lambda rows: self._ace15_look(config | {"num_hidden_layers": layers}, seconds, rows)
+                takes * passes,
+                lambda rows: self._ace15_look(config | {"num_hidden_layers": layers}, seconds, rows, on_card),
             ),
         )
 
-    def _ace15_look(self, config: dict[str, Any], seconds: float, rows: int) -> float:
+    def _ace15_look(self, config: dict[str, Any], seconds: float, rows: int, on_card: bool) -> float:
         dit = empty(lambda: diffusers.AceStepTransformer1DModel(**config)).to(BF16)
-        module = self.card.holds(attention.install(dit))
+        module = self.card.holds(card_attention.install(dit) if on_card else attention.install(dit))
         frames, cache, tensor = round(seconds * 25), attention.CrossAttentionCache(), self.card.tensor
 
         def look() -> None:
@@ -192,33 +203,45 @@ class Peaks:
 
         return self._peak(module, look)
 
-    def _decoder(self, takes: int) -> float:
+    def _decoder(self, takes: int, on_card: bool) -> float:
         """MusicGen's: a window's keys and values of each song, two rows each, and one song at work."""
-        shape, width = self.engine.checkpoint.shape, self.engine.checkpoint.config_of("decoder")
-        count = int(width["num_hidden_layers"])
-        both = [self._by_layers(count, lambda layers, part=part: self._window(layers, shape)[part]) for part in (0, 1)]
+        count = int(self.engine.checkpoint.config_of("decoder")["num_hidden_layers"])
+        both = [self._by_layers(count, lambda layers, part=part: self._window(layers, on_card)[part]) for part in (0, 1)]
         return both[0] + (takes - 1) * both[1]
 
-    def _window(self, layers: int, shape: Any) -> tuple[float, float]:
-        found: tuple[float, float] = self._recalled(
-            ("window", self.name, layers), lambda: self._window_traced(layers, shape)
-        )
+    def _window(self, layers: int, on_card: bool) -> tuple[float, float]:
+        trace = self._columns_traced if on_card else self._window_traced
+        found: tuple[float, float] = self._recalled(("window", self.name, layers, on_card), lambda: trace(layers))
         return found
 
-    def _window_traced(self, layers: int, shape: Any) -> tuple[float, float]:
+    def _window_traced(self, layers: int) -> tuple[float, float]:
         """The peak of a window of all its columns, and its keys and values."""
-        module = self._musicgen(layers)
-        columns, device = (
-            round(self.engine.window_seconds * shape.frames_per_second) + shape.codebooks,
-            self.card.device,
-        )
+        module, shape, device = self._musicgen(layers), self.engine.checkpoint.shape, self.card.device
+        columns = round(self.engine.window_seconds * shape.frames_per_second) + shape.codebooks
         with torch.inference_mode(), self.card.counting(module) as count:
             cache, heard = module.new_cache(), module.heard(torch.zeros(TEXT, 768), True, None, 2)
             module.next(torch.zeros(2 * shape.codebooks, columns, dtype=torch.long, device=device), cache, heard)
             module.next(torch.zeros(2 * shape.codebooks, 1, dtype=torch.long, device=device), cache, heard)
-            held = [layer for one in (cache.self_attention_cache, cache.cross_attention_cache) for layer in one.layers]
-            kept = sum(each.nbytes for layer in held for each in (layer.keys, layer.values) if isinstance(each, Tensor))
-        return float(count.peak), float(kept)
+            kept = _cached(cache.self_attention_cache, cache.cross_attention_cache)
+        return float(count.peak), kept
+
+    def _columns_traced(self, layers: int) -> tuple[float, float]:
+        """The same in steps of fixed shapes: half of a window is read at once, as an overlap is, and the rest written."""
+        module, shape, device = self._musicgen(layers), self.engine.checkpoint.shape, self.card.device
+        columns = round(self.engine.window_seconds * shape.frames_per_second) + shape.codebooks
+        at, rules = columns // 2, Rules(1.0, 250, 1.0, 3.0)
+        grid, chances = torch.zeros(shape.codebooks, columns, dtype=torch.long), torch.full((8, shape.codebooks), 0.5)
+        with torch.inference_mode(), self.card.counting(module) as count:
+            cache, heard = module.new_cache(), module.heard(torch.zeros(TEXT, 768), True, None, 2)
+            told = torch.zeros(2 * shape.codebooks, at, dtype=torch.long, device=device)
+            logits = module.next(told, cache, heard)
+            fixed = FixedColumns(module, cache, logits, grid, grid == 0, at, rules, plain)
+            del logits, told
+            words = _cached(cache.cross_attention_cache)
+            del cache, heard
+            with self.card.answering(*[True] * 4, all_asked=False):
+                fixed.write(chances, at)
+        return float(count.peak), words + sum(one.nbytes for one in (*fixed._keys, *fixed._values))
 
     def _musicgen(self, layers: int) -> Any:
         place = self.folder / f"{self.name}-{layers}"
@@ -232,25 +255,30 @@ class Peaks:
         assert isinstance(found, MusicGenDecoder)
         return self.card.holds(found)
 
-    def _lm(self, seconds: float, takes: int) -> float:
+    def _lm(self, seconds: float, takes: int, on_card: bool) -> float:
         config = self.engine.checkpoint.config("lm")
-        return self._by_takes(takes, lambda count: self._written(config, seconds, count))
+        return self._by_takes(takes, lambda count: self._written(config, seconds, count, on_card))
 
-    def _written(self, config: dict[str, Any], seconds: float, takes: int) -> float:
-        """A prompt read, rows for guidance added with room for all codes, and a token written."""
+    def _written(self, config: dict[str, Any], seconds: float, takes: int, on_card: bool) -> float:
+        """A prompt read, rows for guidance added with room for all codes, and tokens written."""
         from acestep_lab._libraries import transformers
 
         made = transformers.Qwen3Config(**config)
         module = self.card.holds(empty(lambda: transformers.Qwen3ForCausalLM(made)).to(BF16))
-        decoder = decoder_of(module)
+        decoder, rows, prompt = decoder_of(module), list(range(takes)), [1] * PROMPT
 
         def write() -> None:
-            batch: Any = DecodeBatch.prefill(decoder, list(range(takes)), [1] * PROMPT, 2.0, 100)
-            batch.add_cfg_rows([1] * PROMPT, round(5 * seconds))
+            batch: Any = DecodeBatch.prefill(decoder, rows, prompt, 2.0, 100)
+            batch.add_cfg_rows(prompt, round(5 * seconds))
             batch.feed([[1]] * takes)
             batch.logits(slice(0, 64_000))
 
-        return self._peak(module, write, *[True] * 8)
+        def write_on_card() -> None:
+            batch: FixedBatch[int] = Shapes.prefill(decoder, rows, prompt, 2.0, THOUGHT_TOKENS, plain)
+            batch.add_cfg_rows(prompt, round(5 * seconds))
+            batch.write([Choice(TokenSampler(Planning(), row)) for row in rows], torch.arange(64_000), [])
+
+        return self._peak(module, write_on_card if on_card else write, *[True] * 8)
 
     # -- encoders and decoders
 
@@ -282,6 +310,12 @@ class Peaks:
         codec = MusicGenCodec(module, shape.channels, self.card.device)
         codes = torch.zeros(MUSICGEN_TILE + 16, shape.codebooks, dtype=torch.long)
         return self._peak(module, lambda: codec.decode(codes))
+
+
+def _cached(*caches: Any) -> float:
+    """Bytes of keys and values."""
+    layers = [layer for cache in caches for layer in cache.layers]
+    return float(sum(each.nbytes for layer in layers for each in (layer.keys, layer.values) if isinstance(each, Tensor)))
 
 
 def _kept(module: nn.Module, stored: str, way: str) -> float:
