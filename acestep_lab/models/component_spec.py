@@ -12,7 +12,7 @@ The estimates of working memory are traced: every component at its published siz
 (`python -m tests.benchmarks.tier_table`). Of a loop of 3.15 GB, each take and pass holds the keys and values of 769 states of words
 in 24 layers (84 MB) and 32 MB for each minute, both growing with the root of the weights; of a decoder 14 thousandths of its weights
 for each latent frame of a tile (the last stage's activation, worked out in float32); of a planner, for each take, the keys and values
-of two rows (guidance), twice while they are laid beside each other: 115 kB a token, 300 tokens a minute. An engine that knows better
+of two rows (guidance) and those of the prompt they were made from: 115 kB a token, 300 tokens a minute. An engine that knows better
 says so (`working`).
 """
 
@@ -41,12 +41,8 @@ TOKEN_BYTES, TOKEN_SHARE = (
     114_688,
     1e-4,
 )  # keys and values of a token (28 layers, 8 heads of 128), of a tiny planner such a share
-ROWS, COPIES, PROMPT_TOKENS, TOKENS_PER_MINUTE = (
-    2,
-    2,
-    500,
-    300,
-)  # of a planner: rows of a take, and how often each is there
+ROWS, PROMPT_TOKENS, TOKENS_PER_MINUTE = 2, 950, 300
+"""Of a planner: rows of a take, and tokens of each; half of the prompt's are the room it is read in, held while the rows are made."""
 ENCODER_SHARE = 0.04  # of the weights, over a few hundred tokens
 
 
@@ -84,7 +80,7 @@ class WorkingMemory:
     @classmethod
     def of_cache(cls, token_bytes: float) -> WorkingMemory:
         """What a planner takes whose keys and values are so many bytes a token."""
-        each = ROWS * COPIES * token_bytes
+        each = ROWS * token_bytes
         return cls(per_take=each * PROMPT_TOKENS, per_minute=each * TOKENS_PER_MINUTE)
 
 

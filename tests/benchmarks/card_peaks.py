@@ -257,7 +257,12 @@ class Peaks:
 
     def _lm(self, seconds: float, takes: int, on_card: bool) -> float:
         config = self.engine.checkpoint.config("lm")
-        return self._by_takes(takes, lambda count: self._written(config, seconds, count, on_card))
+        return self._by_layers(
+            int(config["num_hidden_layers"]),
+            lambda layers: self._by_takes(
+                takes, lambda count: self._written(config | {"num_hidden_layers": layers}, seconds, count, on_card)
+            ),
+        )
 
     def _written(self, config: dict[str, Any], seconds: float, takes: int, on_card: bool) -> float:
         """A prompt read, rows for guidance added with room for all codes, and tokens written."""

@@ -63,18 +63,26 @@ class Tracer:
 
 def main(arguments: list[str]) -> int:
     names = [one for one in arguments if not one.startswith("--")] or [tier.name for tier in TIERS]
+    cells: tuple[Cell, ...] = ()
     with tempfile.TemporaryDirectory() as folder, PhantomCard(real_host=True) as card:
-        cells = tuple(Tracer(card, Path(folder)).cells(names))
+        tracer = Tracer(card, Path(folder))
+        for name in names:
+            cells += tuple(tracer.cells([name]))
+            if "--write" in arguments:
+                _write(cells)
     print(drawn(cells))
     wrong = [cell for cell in cells if not abs(cell.error) <= CLOSE or (not cell.fits and cell.planned <= cell.memory)]
     for cell in wrong:
         print(f"{cell.tier}, {cell.model}, {cell.seconds:g} s x {cell.takes}: planned {cell.planned / 2**30:.2f} GB, "
               f"traced {cell.traced / 2**30:.2f} of {cell.memory / 2**30:g} ({cell.error:+.0%}), {cell.level}")  # fmt: skip
-    if "--write" in arguments:
-        order = [tier.name for tier in TIERS]
-        others = [cell for cell in (read() if FILE.is_file() else ()) if cell.tier not in names]
-        FILE.write_text(written(sorted([*others, *cells], key=lambda cell: order.index(cell.tier))), encoding="utf-8")
     return len(wrong)
+
+
+def _write(cells: Collection[Cell]) -> None:
+    """Put these rows into the table; the others stay."""
+    order, made = [tier.name for tier in TIERS], {cell.tier for cell in cells}
+    others = [cell for cell in (read() if FILE.is_file() else ()) if cell.tier not in made]
+    FILE.write_text(written(sorted([*others, *cells], key=lambda cell: order.index(cell.tier))), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -547,12 +547,16 @@ def _packed_rows(dit: Any, cross: CrossInputs, shares: bool) -> Packed:
 
 
 def _made(dit: Any, states: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values `[layers, …, key heads, size]` of embedded states `[…, width]`."""
-    pairs = [
-        _pair(layer.cross_attn, states.to(cast_of(layer).attention), states.dtype) for layer in attention.layers_of(dit)
-    ]
-    keys, values = zip(*pairs, strict=True)
-    return torch.stack(keys), torch.stack(values)
+    """Keys and values `[layers, …, key heads, size]` of embedded states `[…, width]`, written where they stay: nothing twice."""
+    layers = attention.layers_of(dit)
+    attn = layers[0].cross_attn
+    both = states.new_empty((2, len(layers), *states.shape[:-1], attn.kv_heads, attn.head_dim))
+    for place, layer in enumerate(layers):
+        key, value = _pair(layer.cross_attn, states.to(cast_of(layer).attention), states.dtype)
+        both[0, place].copy_(key)
+        both[1, place].copy_(value)
+    keys, values = both.unbind()
+    return keys, values
 
 
 def _pair(attn: Any, states: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
