@@ -14,7 +14,7 @@ from acestep_lab.engines.ace15 import attention, card_attention
 from acestep_lab.engines.ace15.attention import CrossAttentionCache, velocity
 from acestep_lab.engines.ace15.card_attention import CardRoad
 from acestep_lab.models.backends import BY_NAME
-from acestep_lab.models.step_graph import StepGraphs
+from acestep_lab.models.recording import StepGraphs
 from tests.closeness import assert_near
 from tests.phantom import PhantomCard
 from tests.tiny import CONDITION, LATENT, tiny_components

@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from acestep_lab import Plan, Planning, Recipe
 from acestep_lab.errors import LabError
+from acestep_lab.models.recording import Recorder, Step, cuda_graph, plain, recorder_for
 from acestep_lab.plan import Planner, Token
 from acestep_lab.plan.decoder import Decoder
 from acestep_lab.plan.fixed_batch import WINDOW
 from acestep_lab.plan.fixed_step import FixedRoom
-from acestep_lab.plan.recorder import Recorder, Step, cuda_graph, plain, recorder_for
 from acestep_lab.plan.token_sampler import TokenSampler, drawn
 from tests.benchmarks import launches
 from tests.closeness import assert_near

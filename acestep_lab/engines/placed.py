@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from acestep_lab.models.written import own
+
 
 class Placed:
     """Tensors of one run where a module is: brought once, and again only where it has moved, or computes in another dtype."""
@@ -27,7 +29,7 @@ class Placed:
         known = self._kept.get(id(tensor))
         if known is None or known[1].device != like.device or known[1].dtype != dtype:
             once = tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride())
-            known = self._kept[id(tensor)] = tensor, tensor[once].to(like.device, dtype).expand(tensor.shape)
+            known = self._kept[id(tensor)] = tensor, own(tensor[once].to(like.device, dtype)).expand(tensor.shape)
         return known[1]
 
     def mask_beside(self, mask: Tensor, like: Tensor) -> Tensor | None:

@@ -15,15 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acestep_lab.models.backends import exact_dtype
+from acestep_lab.models.recording import Recorder, Step
 from acestep_lab.plan.decode_batch import FEW_TOKENS, Choice, Row
 from acestep_lab.plan.decoder import Decoder
-from acestep_lab.plan.fixed_step import FixedRoom
-from acestep_lab.plan.recorder import Recorder, Step
+from acestep_lab.plan.fixed_step import WINDOW, FixedRoom
 from acestep_lab.plan.token_sampler import drawn, penalised
 from acestep_lab.prompt.recipe import Planning
-
-WINDOW = 8
-"""So many tokens are written before the host looks at them; who says stop is heard as soon."""
 
 WIDTH = 8
 """So many forced tokens are read in one step."""
@@ -45,7 +43,7 @@ class FixedBatch(Generic[Row]):
         self.room, self._slots, self._lengths = room, slots, lengths
         self._pending: list[list[int]] = [[] for _ in slots]
         self._steps: dict[object, Step] = {}
-        count, exact = len(slots), torch.float32 if self.decoder.device.type == "mps" else torch.float64
+        count, exact = len(slots), exact_dtype(self.decoder.device)
         self._ids, self._counts = self._zeros(torch.long, count, WIDTH), self._zeros(torch.long, count)
         self._numbers, self._found = self._zeros(exact, WINDOW, count), self._zeros(torch.long, WINDOW, count)
         self._at, self._greedy = self._zeros(torch.long, 1), self._zeros(torch.bool, count)

@@ -33,12 +33,12 @@ from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.models.assembly import empty
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.memory_plan import MemoryPlan
+from acestep_lab.models.recording import plain
 from acestep_lab.models.storage import KEPT_FULL
 from acestep_lab.plan.decode_batch import Choice, DecodeBatch
 from acestep_lab.plan.decoder import decoder_of
 from acestep_lab.plan.fixed_batch import FixedBatch
 from acestep_lab.plan.planner import THOUGHT_TOKENS
-from acestep_lab.plan.recorder import plain
 from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt.recipe import Planning
 from tests.benchmarks.launches import Shapes
@@ -206,7 +206,9 @@ class Peaks:
     def _decoder(self, takes: int, on_card: bool) -> float:
         """MusicGen's: a window's keys and values of each song, two rows each, and one song at work."""
         count = int(self.engine.checkpoint.config_of("decoder")["num_hidden_layers"])
-        both = [self._by_layers(count, lambda layers, part=part: self._window(layers, on_card)[part]) for part in (0, 1)]
+        both = [
+            self._by_layers(count, lambda layers, part=part: self._window(layers, on_card)[part]) for part in (0, 1)
+        ]
         return both[0] + (takes - 1) * both[1]
 
     def _window(self, layers: int, on_card: bool) -> tuple[float, float]:
@@ -320,7 +322,9 @@ class Peaks:
 def _cached(*caches: Any) -> float:
     """Bytes of keys and values."""
     layers = [layer for cache in caches for layer in cache.layers]
-    return float(sum(each.nbytes for layer in layers for each in (layer.keys, layer.values) if isinstance(each, Tensor)))
+    return float(
+        sum(each.nbytes for layer in layers for each in (layer.keys, layer.values) if isinstance(each, Tensor))
+    )
 
 
 def _kept(module: nn.Module, stored: str, way: str) -> float:

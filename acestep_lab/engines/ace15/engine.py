@@ -67,13 +67,12 @@ from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.merging import Merged, merge
 from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.precision import Int8Mode
+from acestep_lab.models.recording import Recorder, recorder_for
 from acestep_lab.models.roofline import measured_peak
-from acestep_lab.models.step_graph import Recorder
 from acestep_lab.models.step_running import StepRunning
 from acestep_lab.plan.following import plan_conflicts
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Planner
-from acestep_lab.plan.recorder import recorder_for
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
 from acestep_lab.prompt.sampling import FlowSampling
@@ -94,7 +93,7 @@ class Ace15Engine:
         recorder: Recorder | None = None, lm_step: str = "auto",
     ) -> None:  # fmt: skip
         """`precision` is "auto" or "int8"; `compiler` makes a block quicker before its first look, `recorder` records steps of the
-        DiT on a card; None: nothing does. `lm_step` says how the planner's steps run: see `plan.recorder.recorder_for`.
+        DiT on a card; None: nothing does. `lm_step` says how the planner's steps run: see `models.recording.recorder_for`.
         """
         self._lm_step = lm_step
         self.checkpoint, self.geometry = checkpoint, checkpoint.geometry

@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from acestep_lab.engines.ace_v1 import layout
-from acestep_lab.engines.ace_v1.card_attention import modulations
 from acestep_lab.engines.ace_v1.geometry import V1Config
 from acestep_lab.engines.ace_v1.linear_attention import (
     CrossAttention,
@@ -42,6 +41,7 @@ from acestep_lab.engines.ace_v1.linear_attention import (
     turns,
 )
 from acestep_lab.engines.ace_v1.lyric_encoder import LyricEncoder
+from acestep_lab.engines.card_blocks import modulations
 from acestep_lab.models import assembly, weights
 
 EPSILON = 1e-6

@@ -46,10 +46,10 @@ from acestep_lab.errors import CheckpointError, MachineError, RecipeError, Sourc
 from acestep_lab.models.assembly import opened
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.onnx_export import OnnxParts
+from acestep_lab.models.recording import Recorder, recorder_for
 from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import number, whole_number
 from acestep_lab.plan.plan import Plan
-from acestep_lab.plan.recorder import Recorder, recorder_for
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import TokenSampling

@@ -19,7 +19,7 @@ from acestep_lab.engines.musicgen.fixed_columns import AHEAD, FixedColumns, addr
 from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.engines.musicgen.windows import Window, delayed, undelayed
 from acestep_lab.errors import MachineError
-from acestep_lab.plan.recorder import Recorder, recorder_for
+from acestep_lab.models.recording import Recorder, recorder_for
 from acestep_lab.plan.token_sampler import nucleus
 
 
