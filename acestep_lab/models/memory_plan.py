@@ -504,7 +504,7 @@ def compute_dtype(machine: Machine, components: Iterable[ComponentSpec], asked: 
     if asked != "auto":
         return asked
     small = machine.device == "cpu" and is_small(components)
-    return "bf16" if machine.bf16 and not small else "float32"
+    return row_of(DeviceFacts.of_machine(machine)).dtype if machine.bf16 and not small else "float32"
 
 
 def is_small(components: Iterable[ComponentSpec]) -> bool:

@@ -405,7 +405,7 @@ class CrossAttentionCache:
         if cross.states.requires_grad:  # in training nothing may be kept
             return CrossInputs(cross.states, mask)
         self._count += 1
-        self._kept[self._count] = (states, mask, now, cross)
+        self._kept[self._count] = (states.clone(), None if mask is None else mask.clone(), now, cross)
         self._asked[self._count] = asked, _versions(asked)
         self._trim()
         return cross
