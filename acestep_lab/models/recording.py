@@ -56,7 +56,9 @@ def recorder_for(
         return compiled_step
     if device.type == "cpu" and wish == "auto":
         return None
-    return CudaGraphs() if wish == "graph" or (wish == "auto" and row(device).graphs) else plain
+    return (
+        CudaGraphs() if wish == "graph" or (wish == "auto" and device.type == "cuda" and row(device).graphs) else plain
+    )
 
 
 def plain(step: Step, state: Sequence[Tensor], places: Sequence[Tensor]) -> Step:
