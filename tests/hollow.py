@@ -254,6 +254,10 @@ class HollowDevices:
             self.modules[name] = self.card.holds(self.engine.build(name, self.memory_plan.torch_dtype))
         return self.modules[name]
 
+    def device_for(self, name: str) -> torch.device:
+        """All work on the one card."""
+        return self.device
+
     @contextmanager
     def on(self, component: str) -> Iterator[Any]:
         self.asked[component] += 1

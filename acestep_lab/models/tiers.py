@@ -331,7 +331,7 @@ def _cuda(ram: int, index: int | None = None) -> Machine:
 
     try:
         free, total = torch.cuda.mem_get_info(index)
-        facts = DeviceFacts.of(torch.device("cuda", index))
+        facts = DeviceFacts.of(torch.device("cuda") if index is None else torch.device("cuda", index))
         return Machine("cuda", total, free, torch.cuda.get_device_name(index), ram, facts.bf16, facts.is_hip, index)
     except RuntimeError as reason:
         raise MachineError(

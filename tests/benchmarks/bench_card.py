@@ -39,11 +39,10 @@ from acestep_lab.errors import LabError
 from acestep_lab.models import roofline
 from acestep_lab.models.compiling import compile_block
 from acestep_lab.models.device_manager import is_out_of_memory
-from acestep_lab.models.step_graph import CudaRecorder, StepGraphs
+from acestep_lab.models.recording import CudaGraphs, StepGraphs, plain, recorder_for
 from acestep_lab.plan.decode_batch import Choice, DecodeBatch
 from acestep_lab.plan.decoder import Decoder
 from acestep_lab.plan.fixed_batch import FixedBatch
-from acestep_lab.plan.recorder import recorder_for
 from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt.recipe import Planning
 from tests.benchmarks.bench_planner import CODES, FIRST, TEXT, planner_config, vocabulary
@@ -181,14 +180,6 @@ def _row(
 # --- what is measured ----------------------------------------------------------------------------------------------------
 
 
-class DryRecorder:
-    """Where there is no card, what stands in for a CUDA graph: the step itself, run again."""
-
-    def record(self, function: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """The function as it is."""
-        return function
-
-
 @dataclass
 class Models:
     """Everything at one size, made on the device when it is first asked for."""
@@ -259,7 +250,7 @@ class Models:
 
     def our_dit(self, way: str) -> Any:
         """A copy of the DiT with our forward: plain, recorded, or with its blocks compiled."""
-        recorder = CudaRecorder() if self.device.type == "cuda" else DryRecorder()
+        recorder = CudaGraphs() if self.device.type == "cuda" else plain
         graphs = StepGraphs(recorder if way == "graph" else None)
         dit = copy.deepcopy(self.dit).requires_grad_(False)
         card_attention.install(dit, CardRoad(everywhere=way == "compile", graphs=graphs))

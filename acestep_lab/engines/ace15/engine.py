@@ -154,7 +154,7 @@ class Ace15Engine:
 
     def twin(self) -> Ace15Engine:
         recorder = self._running.recorder  # of one card: its recordings are played where they were made
-        fresh = None if recorder is None else type(recorder)()
+        fresh = CudaGraphs() if isinstance(recorder, CudaGraphs) else recorder
         return type(self)(self.checkpoint, self._precision, self._running.compiler, fresh, self._lm_step)
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
