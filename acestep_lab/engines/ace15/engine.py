@@ -67,7 +67,7 @@ from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.merging import Merged, merge
 from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.precision import Int8Mode
-from acestep_lab.models.recording import Recorder, recorder_for
+from acestep_lab.models.recording import CudaGraphs, Recorder, recorder_for
 from acestep_lab.models.roofline import measured_peak
 from acestep_lab.models.step_running import StepRunning
 from acestep_lab.plan.following import plan_conflicts
