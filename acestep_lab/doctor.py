@@ -28,6 +28,8 @@ from acestep_lab.settings import NOT_NEEDED, VARIABLES, Settings
 
 if TYPE_CHECKING:
     from acestep_lab.engines.base import Engine
+    from acestep_lab.models.component_spec import ComponentSpec
+    from acestep_lab.models.memory_plan import MemoryPlan
     from acestep_lab.models.tiers import Machine, Tier
 
 STATES = ("ok", "warn", "bad")
@@ -57,6 +59,7 @@ class DeviceRequest:
 
     device: str | None = None
     dtype: str | None = None
+    devices: str | None = None
 
     def machine(self, environ: Mapping[str, str] = VARIABLES) -> Machine:
         """The device that is meant; MachineError where it is not here."""
@@ -87,6 +90,7 @@ def examine(
         torch_build,
         torchaudio,
         partial(device, requested),
+        partial(several_cards, requested, checkpoint),
         codecs,
         browser_modules,
         disk,
@@ -283,6 +287,41 @@ def backend(machine: Machine) -> Iterator[Finding]:
     yield Finding("backend", "ok", str(row), " ".join(row.notes))
 
 
+def several_cards(
+    requested: DeviceRequest | None = None, checkpoint: str | Path = "pocket", cards: Sequence[Machine] | None = None
+) -> Iterator[Finding]:
+    """Which component works on which card, of several; nothing where there is one and none was asked for."""
+    from acestep_lab.engines import registry
+    from acestep_lab.models.cards import asked_cards, cards_here, name_of, placed, plans_of
+    from acestep_lab.models.memory_plan import budget
+
+    requested = requested or DeviceRequest()
+    wish, found = asked_cards(requested.devices), cards_here() if cards is None else cards
+    if wish is None and len(found) < 2:
+        return
+    engine = registry.open_engine(checkpoint)
+    specs, listed = (
+        engine.component_specs(),
+        ", ".join(f"{name_of(card)} ({card.name or card.label})" for card in found),
+    )
+
+    def plan(card: Machine, components: Sequence[ComponentSpec]) -> MemoryPlan:
+        return budget(card, components, passes=engine.passes, longest=engine.capabilities.seconds[1])
+
+    placement = placed(wish or "auto", found, specs, plan)
+    if placement is None:
+        return
+    if wish is None:
+        fix = 'Open a session with devices="auto", or set ACESTEP_GPU_MAPPING=auto.'
+        yield Finding("cards", "ok", f"{listed}; the first one does the work, and with all of them {placement}", fix)
+        return
+    plans = plans_of(placement, specs, plan)
+    ways = "; ".join(f"{', '.join(one.names)} on {one.device_title}: {one.way}" for one in plans)
+    fits = all(one.fits for one in plans)
+    fix = "" if fits else "Place fewer components on the card that is too small, or take a smaller LM."
+    yield Finding("cards", "ok" if fits else "warn", f"{listed}; {placement} ({ways})", fix)
+
+
 def int8_support(exact: bool | None = None) -> Iterator[Finding]:
     """Whether `precision="int8"` has a chance on this CPU; the first song measures it."""
     from acestep_lab.models.precision import int8_sums_are_exact
@@ -302,7 +341,7 @@ def settings(
 ) -> Iterator[Finding]:
     """Every setting with where it comes from; a name that nobody knows is warned of."""
     requested = requested or DeviceRequest()
-    found = read(flags={"device": requested.device, "dtype": requested.dtype})
+    found = read(flags={"device": requested.device, "dtype": requested.dtype, "devices": requested.devices})
     for name, value in found.values.items():
         yield Finding("setting", "ok", f"{name} = {value}, from {value.source}: {value.setting.purpose}")
     for sentence in found.warnings:

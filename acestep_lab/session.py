@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from acestep_lab.models.onnx_manifest import Manifest
     from acestep_lab.models.precision import Int8Mode
     from acestep_lab.models.shared_memory_plan import CheckpointCost
-    from acestep_lab.models.tiers import Tier
+    from acestep_lab.models.tiers import Machine, Tier
     from acestep_lab.remote.session import RemoteSession
     from acestep_lab.train.forecast import TrainingPlan
     from acestep_lab.train.labelling import LabelRun
@@ -69,11 +69,12 @@ class Session(Verbs):
 
     def __init__(
         self, engine: Engine, tier: Tier | None = None, library: Library | None = None,
-        devices: DeviceManager | None = None, jobs: JobQueue | None = None, device: object = None, dtype: object = None,
+        devices: DeviceManager | object = None, jobs: JobQueue | None = None, device: object = None,
+        dtype: object = None, cards: Sequence[Machine] | None = None,
     ) -> None:  # fmt: skip
         from acestep_lab.engines.opened import OpenEngines  # a session elsewhere opens none
 
-        self.engines = OpenEngines(engine, tier, devices, device, dtype)
+        self.engines = OpenEngines(engine, tier, devices, device, dtype, cards)
         self.jobs = jobs or JobQueue()
         self._sounds = Sounds(library_at() if library is None else library)  # an empty one is falsy
         self._renderer = Renderer(self.engines, self._sounds, self.jobs)
@@ -86,6 +87,7 @@ class Session(Verbs):
     def open(
         cls, checkpoint: Place | None = None, tier: Tier | None = None, library: Library | Place | None = None,
         precision: str | Int8Mode = "auto", lm: Place | None = None, device: object = None, dtype: object = None,
+        devices: object = None,
     ) -> Self:  # fmt: skip
         """Open a checkpoint: "pocket", a catalog name, a folder, or a hub id; no weights are read yet. Without a name it is what
         ACESTEP_LAB_CHECKPOINT and ACESTEP_LAB_LM (or a file of settings) say, else the pocket; one that is named has its own planner.
@@ -96,16 +98,17 @@ class Session(Verbs):
         it changes little and is quicker here. `lm` names another planner than the checkpoint's own: "0.6B", "1.7B", "4B", a
         folder or a hub id. `device` is where the work runs ("auto", "cpu", "cuda", "cuda:1", "mps", "xpu", or torch's own)
         and `dtype` what it computes in ("auto", "float32", "bfloat16", "float16", or torch's own); ACESTEP_DEVICE and
-        ACESTEP_DTYPE say so for all sessions. Raises CheckpointError where there is no checkpoint, saying what is missing,
+        ACESTEP_DTYPE say so for all sessions. Of several cards, `devices` says which do what: "dit:0,lm:1", "0,1" (the takes
+        of a run are spread over cards alike), "auto" (by memory), or ACESTEP_GPU_MAPPING. Raises CheckpointError where there is no checkpoint, saying what is missing,
         and MachineError for a device that is not there.
         """
-        unsaid = all(one is None for one in (checkpoint, tier, lm, device, dtype))
+        unsaid = all(one is None for one in (checkpoint, tier, lm, device, dtype, devices))
         if unsaid and (server := VARIABLES.get("ACESTEP_LAB_SERVER")):
             return cast("Self", cls.connect(server, VARIABLES.get("ACESTEP_API_KEY", ""), library))
         from acestep_lab.engines.opened import asked_engine
 
-        engine = asked_engine(checkpoint, lm, precision, tier, device, dtype)
-        return cls(engine, tier, library_at(library), device=device, dtype=dtype)
+        engine = asked_engine(checkpoint, lm, precision, tier, device, dtype, devices)
+        return cls(engine, tier, library_at(library), devices, device=device, dtype=dtype)
 
     @staticmethod
     def connect(url: str, key: str = "", library: Library | Place | None = None) -> RemoteSession:
@@ -373,7 +376,7 @@ class Session(Verbs):
 
     def free(self) -> None:
         """Give back the memory of all components; the next render loads them again."""
-        self.jobs.call(self.engines.devices.free)
+        self.jobs.call(self.engines.free)
 
     def _verified(self, take: Take) -> Verdict:
         self.jobs.refuse_to_wait()

@@ -48,11 +48,16 @@ class Setting:
 
 
 _DEVICES = r"auto|(cpu|cuda|mps|xpu)(:\d{1,3})?"
+_CARD_NUMBER, _CARD_NAME = r"((cuda|xpu):)?\d{1,3}", r"[a-z][a-z0-9_]{0,39}"
+CARDS = rf"auto|single:{_CARD_NUMBER}|(({_CARD_NAME}:)?{_CARD_NUMBER})(,({_CARD_NAME}:)?{_CARD_NUMBER})*"
+"""What a wish for cards looks like; `models/cards.py` says what it means."""
+CARD_FORMS = "auto, single:0, dit:0,lm:1 (component:card), or 0,1 (cards that share the takes)"
 _DTYPES = ("auto", "float32", "fp32", "bfloat16", "bf16", "float16", "fp16", "half")
 _CARD = "simulate a card of so many GB, or cap a real one"
 
 SETTINGS = (
     Setting("device", ("ACESTEP_DEVICE",), "text", "auto", "where the work runs", pattern=_DEVICES),
+    Setting("devices", ("ACESTEP_GPU_MAPPING",), "text", "one", "which cards work, of several", pattern=CARDS),
     Setting("dtype", ("ACESTEP_DTYPE",), "text", "auto", "what it computes in", _DTYPES),
     Setting(
         "threads", ("ACESTEP_LAB_THREADS",), "text", "auto", "how many threads a CPU works with", pattern=r"auto|torch|[1-9]\d{0,2}"
@@ -69,6 +74,11 @@ SETTINGS = (
     Setting(
         "lm_step", ("ACESTEP_LM_STEP",), "text", "auto", "how the steps of the planner and of MusicGen run on a card",
         ("auto", "graph", "compile", "plain"),
+    ),
+    Setting("overlap", ("ACESTEP_LAB_OVERLAP",), "flag", "on", "whether a card copies weights and sound while it computes"),
+    Setting(
+        "pinned", ("ACESTEP_LAB_PINNED_GB",), "gigabytes", "half of the RAM",
+        "how many GB weights that wait for a card may pin",
     ),
     Setting("mirror", ("ACESTEP_LAB_MIRROR_GB",), "gigabytes", "2", "how many GB of another machine's sounds are kept here"),
     Setting(
@@ -102,12 +112,11 @@ NOT_NEEDED: Mapping[str, str] = {
     "ACESTEP_API_WORKERS": "one process serves everybody, with one copy of each model",
     **dict.fromkeys(("ACESTEP_CONFIG_PATH2", "ACESTEP_CONFIG_PATH3"), "`lab.use(name)` opens more checkpoints"),
     "ACESTEP_LM_BACKEND": "the planner has one way of running",
-    "ACESTEP_LM_DEVICE": "the planner works where the model does",
+    "ACESTEP_LM_DEVICE": "the planner works where the model does, or where ACESTEP_GPU_MAPPING says: dit:0,lm:1",
     **dict.fromkeys(("ACESTEP_LM_OFFLOAD_TO_CPU", "ACESTEP_OFFLOAD_TO_CPU", "ACESTEP_OFFLOAD_DIT_TO_CPU"), _PLANNED),
     **dict.fromkeys(("ACESTEP_SAVE_MEMORY", "ACESTEP_BATCH_SIZE"), _PLANNED),
     **dict.fromkeys(("ACESTEP_INIT_LLM", "ACESTEP_NO_INIT"), _LAZY),
     "ACESTEP_USE_FLASH_ATTENTION": "torch picks the quickest exact attention",
-    "ACESTEP_GPU_MAPPING": "one device does the work; ACESTEP_DEVICE names it",
     "ACESTEP_QUEUE_WORKERS": "runs wait in one queue before one worker",
     **dict.fromkeys(("ACESTEP_AVG_JOB_SECONDS", "ACESTEP_AVG_WINDOW"), "how long a run takes is measured on this machine"),
     "ACESTEP_CHECKPOINTS_DIR": "checkpoints are in Hugging Face's cache; HF_HOME moves it",
@@ -210,7 +219,8 @@ def _check(value: Value) -> None:
         )
     fits = re.fullmatch(setting.pattern, text) if setting.pattern else not setting.choices or text in setting.choices
     if not fits:
-        there = ", ".join(setting.choices) or "auto, cpu, cuda, cuda:1, mps or xpu"
+        usual = CARD_FORMS if setting.pattern == CARDS else "auto, cpu, cuda, cuda:1, mps or xpu"
+        there = ", ".join(setting.choices) or usual
         raise LabError(f"The setting {setting.name} is one of {there}, not {told}; {value.source} says so.")
 
 

@@ -12,6 +12,10 @@ What it shows: a tensor left on the wrong side raises, as on a real card; a numb
 `if tensor:`) raises, where a real card would wait; copies between the card and the host, kernels launched, and the peak of bytes
 that live on the card are counted. Attention is one fused kernel here, as it is on a real card, so that peaks are a card's; so is `rms_norm`.
 
+`PhantomCard(real_host=True)` leaves the host its numbers, so that an engine's own code runs through: only what is on the card is
+shapes, and what comes from there to the host is made up. Waits outside of a loop (a library's own) are answered by name and number:
+`with card.answering(0, 1): …`; a wait nobody answers raises.
+
 How: torch lets Python stand in for a device (privateuse1, here "card"); under FakeTensorMode tensors have shapes, dtypes and
 devices and no numbers. "cuda" cannot be pretended on a build of torch without it.
 """
@@ -20,7 +24,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,10 +32,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
 NAME = "card"
@@ -40,6 +44,9 @@ VIEWS = frozenset(
     "unfold unsqueeze view _unsafe_view _reshape_alias view_as_real view_as_complex lift_fresh".split()
 )
 """Operators that launch nothing: their result is another look at the same memory."""
+
+PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm", "convolution", "fused_attention", "conv1d"})
+"""Operators that do the work, whose dtype is the one that is planned."""
 
 
 @cache
@@ -60,6 +67,8 @@ class Count:
     peak_at: str = ""
     launches: Counter[str] = field(default_factory=Counter)
     """Kernels launched, by operator; a fused attention is one."""
+    products: Counter[torch.dtype] = field(default_factory=Counter)
+    """In which dtype products, convolutions and attention gave their answers."""
     copies: list[tuple[str, str, int]] = field(default_factory=list)
     """Copies between sides: from, to, bytes."""
 
@@ -72,15 +81,18 @@ class Count:
 class PhantomCard:
     """Everything made inside has a shape, a dtype and a side, and no numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, real_host: bool = False) -> None:
         self.device = device()
         self._stack, self._counts = ExitStack(), list[Count]()
-        self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self.fake, self.real_host = FakeTensorMode(allow_non_fake_inputs=True), real_host
+        self._answers: list[object] = []
 
     def __enter__(self) -> PhantomCard:
         self._stack.enter_context(torch.no_grad())
-        self._stack.enter_context(self.fake)
-        self._stack.enter_context(_CardFunctions(self._counts))
+        if not self.real_host:
+            self._stack.enter_context(self.fake)
+        functions = _CardFunctions(self._counts, self.fake if self.real_host else None, self._answers)
+        self._stack.enter_context(functions)
         return self
 
     def __exit__(self, *problem: object) -> None:
@@ -91,15 +103,27 @@ class PhantomCard:
         return torch.empty(shape, device=self.device, dtype=dtype)
 
     def holds(self, module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-        """The module with its parameters and buffers on the card (in `dtype` where they are floats); build it on meta."""
+        """The module with its parameters and buffers on the card (in `dtype` where they are floats); build it on meta. What is
+        one tensor under two names stays one.
+        """
+        made: dict[int, Tensor] = {}
         for part in module.modules():
             for name, value in list(part._parameters.items()):
-                if value is not None:
-                    part._parameters[name] = nn.Parameter(self._like(value, dtype), requires_grad=False)
+                if value is not None and id(value) not in made:
+                    made[id(value)] = nn.Parameter(self._like(value, dtype), requires_grad=False)
+                part._parameters[name] = value if value is None else made[id(value)]  # type: ignore[assignment]
             for name, value in list(part._buffers.items()):
                 if value is not None:
                     part._buffers[name] = self._like(value, dtype)
         return module
+
+    @contextmanager
+    def answering(self, *answers: object, all_asked: bool = True) -> Iterator[None]:
+        """What the host is told where it waits for a number of the card, in order; all of them have to be asked for."""
+        self._answers[:] = answers
+        yield
+        assert not (all_asked and self._answers), f"nobody waited for {self._answers}"
+        self._answers.clear()
 
     def _like(self, value: Tensor, dtype: torch.dtype | None) -> Tensor:
         kind = dtype if dtype is not None and value.is_floating_point() else value.dtype
@@ -115,6 +139,41 @@ class PhantomCard:
                 yield count
         finally:
             self._counts.remove(count)
+
+
+class PhantomLanes:
+    """Lanes of a pretended card (`models/lanes.py`): every copy at once and in order, as much free as is said."""
+
+    def __init__(self, card: PhantomCard, free: int = 24 * 10**9) -> None:
+        self.card, self.free, self.watch = card, free, None
+
+    def pinned(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return torch.zeros(tuple(shape), dtype=dtype)
+
+    def room(self, size: int) -> Tensor:
+        return torch.empty(size, dtype=torch.uint8, device=self.card.device)
+
+    def holds(self, tensor: Tensor) -> bool:
+        return tensor.device.type == NAME
+
+    def free_bytes(self) -> int:
+        return self.free
+
+    def copy(self, what: str, pairs: Sequence[tuple[Tensor, Tensor]], after: Iterable[object] = ()) -> None:
+        for into, source in pairs:
+            into.copy_(source)
+
+    def mark(self) -> None:
+        """Nothing is ever on its way."""
+
+    def work_after(self, mark: object) -> None:
+        """It is done already."""
+
+    def wait(self, mark: object) -> None:
+        """It is done already."""
+
+    def seconds(self, since: object, until: object) -> float:
+        return 0.0
 
 
 def _storages(standing: tuple[object, ...]) -> list[Any]:
@@ -148,6 +207,8 @@ class _Ledger(TorchDispatchMode):
         idle = name == "to" and found is args[0]  # already there: nothing is launched
         if name.rstrip("_") not in VIEWS and not idle and any(one.device.type == NAME for one in made):
             self.count.launches[name] += 1
+            if name in PRODUCTS:
+                self.count.products[made[0].dtype] += 1
         for one in made:
             self._hold(one, name)
         return found
@@ -207,9 +268,9 @@ _kept: list[Any] = []
 class _CardFunctions(TorchFunctionMode):
     """What torch cannot do on a pretended device: one kernel for attention, and tensors made of the host's numbers."""
 
-    def __init__(self, counts: list[Count]) -> None:
+    def __init__(self, counts: list[Count], fake: FakeTensorMode | None, answers: list[object]) -> None:
         super().__init__()
-        self.counts = counts
+        self.counts, self.fake, self.answers = counts, fake, answers
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -219,7 +280,36 @@ class _CardFunctions(TorchFunctionMode):
             return _norm(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor, torch.asarray) and _is_card(kwargs.get("device")):
             return self._carried(func, *args, **kwargs)
-        return func(*args, **kwargs)
+        if func is Tensor.__getitem__ and isinstance(args[1], list) and args[0].device.type == NAME:
+            args = args[0], self._carried(torch.tensor, args[1], device=device())  # a list of places goes there first
+        if func is Tensor.data_ptr and args[0].device.type == NAME:
+            return args[0].untyped_storage()._cdata  # as good an address as any
+        if func is Tensor.__bool__ and args[0].device.type == "meta":
+            return True  # weights that are built without numbers are nowhere zero
+        if func in _WAITS and self.answers and args[0].device.type == NAME:
+            return self.answers.pop(0)
+        if func in _WAITS_FOR_A_SIZE and self.answers and args[0].device.type == NAME:
+            return args[0].new_empty(self.answers.pop(0), dtype=torch.int64)
+        return func(*args, **kwargs) if self.fake is None else self._beside_a_real_host(func, args, kwargs)
+
+    def _beside_a_real_host(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What is for the card is done on shapes; what comes from there to the host is full of halves, zeros and True."""
+        assert self.fake is not None
+        if not any(map(_names_card, tree_leaves((args, kwargs)))):
+            return tree_map(_with_numbers, func(*args, **kwargs))
+        if func is torch.nn.functional.pad:  # how far, as transformers says it: numbers that are tensors of the host
+            args = (args[0], *tree_map(int, args[1:2]), *args[2:])
+        args, kwargs = tree_map(self._pretended, (args, kwargs))
+        with self.fake:
+            found = func(*args, **kwargs)
+        return tree_map(_with_numbers, found)
+
+    def _pretended(self, value: Any) -> Any:
+        """A tensor of the host as the card's side knows it: a shape."""
+        assert self.fake is not None
+        return (
+            self.fake.from_tensor(value) if isinstance(value, Tensor) and not isinstance(value, FakeTensor) else value
+        )
 
     def _carried(self, func: Any, data: Any, *, device: Any, **kwargs: Any) -> Tensor:
         """A tensor of the host's numbers: made there and copied, as torch does for a real card."""
@@ -228,11 +318,39 @@ class _CardFunctions(TorchFunctionMode):
         made = func(data, **kwargs)
         for count in self.counts:
             count.copies.append(("cpu", NAME, made.nbytes))
-        return torch.empty(made.shape, dtype=made.dtype, device=device)
+        return torch.empty(made.shape, dtype=made.dtype, device=device) if self.fake is None else self._empty(made)
+
+    def _empty(self, like: Tensor) -> Tensor:
+        assert self.fake is not None
+        with self.fake:
+            return torch.empty(like.shape, dtype=like.dtype, device=device())
+
+
+_WAITS = (Tensor.item, Tensor.__int__, Tensor.__bool__, Tensor.__float__, Tensor.__index__, Tensor.tolist)
+
+_WAITS_FOR_A_SIZE = (torch.bincount,)
+
+
+def _with_numbers(value: Any) -> Any:
+    """A tensor that has come to a real host from the card."""
+    if not isinstance(value, FakeTensor) or value.device.type != "cpu":
+        return value
+    half = 0.5 if value.dtype.is_floating_point else int(value.dtype == torch.bool)
+    with torch.utils._python_dispatch._disable_current_modes():
+        return torch.full(value.shape, half, dtype=value.dtype)
+
+
+def _names_card(value: Any) -> bool:
+    """Whether a value is on the card, or is the card itself."""
+    return (
+        value.device.type == NAME
+        if isinstance(value, Tensor)
+        else isinstance(value, str | torch.device) and _is_card(value)
+    )
 
 
 def _is_card(device: Any) -> bool:
-    return device is not None and torch.device(device).type == NAME
+    return device is not None and str(device).partition(":")[0] == NAME
 
 
 def _norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from acestep_lab.plan.recorder import Step
+from acestep_lab.models.recording import Step
 
 
 class StandInGraph:

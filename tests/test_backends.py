@@ -23,7 +23,8 @@ from acestep_lab.models.memory_plan import LAST_RESORT, budget
 from acestep_lab.models.step_running import StepRunning
 from acestep_lab.models.tiers import GB, OFFLOAD_LEVELS, Machine, Tier
 from tests.closeness import assert_near
-from tests.test_card_dit import SHORT, Counting, two
+from tests.stand_in_graph import StandInGraph
+from tests.test_card_dit import SHORT, two
 from tests.tiny import tiny_components
 
 TURING = Machine("cuda", 16 * GB, name="T4", bf16=False)
@@ -207,7 +208,7 @@ def test_a_dit_compiles_once_for_each_kind_of_layer_and_says_what_it_said(stock:
     ],
 )
 def test_steps_are_recorded_only_where_that_holds_and_it_says_why_not(machine: Machine, said: str) -> None:
-    running = StepRunning(attention.layers_of, WIDENED, recorder=Counting())
+    running = StepRunning(attention.layers_of, WIDENED, recorder=StandInGraph())
     plan = budget(machine, specs_of_sizes(SIZES))
     why = running.may_record(plan, "dit")
     assert said in why

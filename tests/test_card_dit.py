@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from acestep_lab.engines.ace15 import attention, card_attention
 from acestep_lab.engines.ace15.attention import CrossAttentionCache, velocity
 from acestep_lab.engines.ace15.card_attention import CardRoad
 from acestep_lab.models.backends import BY_NAME
-from acestep_lab.models.step_graph import StepGraphs
+from acestep_lab.models.recording import Step, StepGraphs, plain
 from tests.closeness import assert_near
 from tests.phantom import PhantomCard
+from tests.stand_in_graph import StandInGraph
 from tests.tiny import CONDITION, LATENT, tiny_components
 
 ITEMS, TOKENS = 2, 13
@@ -143,51 +145,64 @@ def test_a_step_launches_few_kernels_and_asks_nothing_of_the_device(hollow: Any,
     )  # projections and networks: keys and values of the conditions are not made again
 
 
-class Counting:
-    """Records by keeping the function, and runs it when it is replayed."""
-
-    def __init__(self, trouble: Exception | None = None) -> None:
-        self.made, self.replayed, self.trouble = 0, 0, trouble
-
-    def record(self, function: Any) -> Any:
-        if self.trouble is not None:
-            raise self.trouble
-        self.made += 1
-        out = function()
-
-        def replay() -> Tensor:
-            self.replayed += 1
-            return out.copy_(function())
-
-        return replay
+def refusing(step: Step, state: Sequence[Tensor], places: Sequence[Tensor]) -> Step:
+    """A recorder that cannot."""
+    raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
 
-def test_a_step_is_recorded_once_and_replayed_for_other_times_songs_and_near_lengths(stock: Any) -> None:
-    recorder = Counting()
-    card = on_road(stock, "flash", graphs=StepGraphs(recorder, first=1))
+def test_a_step_is_recorded_once_and_played_for_other_times_songs_and_near_lengths(stock: Any) -> None:
+    graphs = StepGraphs(plain, first=1)
+    card = on_road(stock, "flash", graphs=graphs)
     usual, cache = attention.install(copy.deepcopy(stock)), CrossAttentionCache()
     with torch.inference_mode():
         for frames, t in ((SHORT, 0.9), (SHORT, 0.7), (SHORT - 20, 0.5), (SHORT, 0.2)):
             x, states, context = inputs(frames, 1)
             found = velocity(card, x * t, t, states + t, context, cache=cache)
             assert_near(found, velocity(usual, x * t, t, states + t, context))
-    assert (recorder.made, recorder.replayed) == (1, 3)
+    assert (graphs.recorded, graphs.played) == (1, 3)
+
+
+def test_what_does_not_say_whether_it_was_written_into_is_read_anew(stock: Any) -> None:
+    recorder, cache = StandInGraph(), CrossAttentionCache()
+    card = on_road(stock, "banded", graphs=StepGraphs(recorder, first=0))
+    with torch.inference_mode():
+        x, states, context = inputs(20, 1)  # made here, torch does not count what is written into them
+        velocity(card, x, 0.7, states, context, cache=cache)
+        for tensor in (x, states, context):
+            tensor.mul_(0.5)
+        found = velocity(card, x, 0.7, states, context, cache=cache)
+        assert_near(found, velocity(attention.install(copy.deepcopy(stock)), x, 0.7, states, context))
+    assert (recorder.recorded, recorder.played) == (1, 2)
+
+
+def test_what_stays_for_a_run_is_copied_into_a_recording_once() -> None:
+    graphs, filled = StepGraphs(plain, first=0), []
+    kept, changing = torch.ones(3), torch.ones(3)
+
+    def function(kept: Tensor, changing: Tensor) -> Tensor:
+        filled.append((kept.clone(), kept._version, changing._version))
+        return kept + changing
+
+    for step in range(3):
+        changing.fill_(step)
+        assert graphs.run("sum", 0, function, (kept, changing)).tolist() == [1.0 + step] * 3
+    assert [(once, often) for _, once, often in filled] == [(1, 1), (1, 2), (1, 3)]
 
 
 def test_other_weights_are_recorded_anew(stock: Any) -> None:
-    recorder = Counting()
-    card, cache = on_road(stock, "flash", graphs=StepGraphs(recorder, first=0)), CrossAttentionCache()
+    graphs, cache = StepGraphs(plain, first=0), CrossAttentionCache()
+    card = on_road(stock, "flash", graphs=graphs)
     x, states, context = inputs(SHORT, 1)
     with torch.no_grad():
         velocity(card, x, 0.9, states, context, cache=cache)
         card.layers[0].mlp.down_proj.weight.mul_(2)
         found = velocity(card, x, 0.9, states, context, cache=cache)
-        assert recorder.made == 2
+        assert graphs.recorded == 2
         assert_near(found, velocity(attention.install(card), x, 0.9, states, context))
 
 
 def test_what_cannot_be_recorded_runs_and_says_why(stock: Any) -> None:
-    graphs = StepGraphs(Counting(RuntimeError("operation not permitted when stream is capturing\nmore")), first=0)
+    graphs = StepGraphs(refusing, first=0)
     card = on_road(stock, "flash", graphs=graphs)
     with torch.inference_mode():
         assert velocity(card, *two(SHORT)).isfinite().all()

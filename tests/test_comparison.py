@@ -55,7 +55,7 @@ def test_the_same_take_differs_in_nothing() -> None:
         ({"keyscale": "F major"}, "key", "a fourth up"),
         ({"keyscale": "B major"}, "key", "a semitone down"),
         ({"timesignature": "3"}, "meter", "another meter"),
-        ({"instruments": (("bass", 0.1), ("drums", 0.9))}, "instruments", "with drums; without bass"),
+        ({"instruments": (("bass", 0.1), ("drums", 0.9))}, "instruments", "adds drums; lacks bass"),
     ],
 )
 def test_what_is_heard_differently_is_said_in_words(changed: dict[str, object], what: str, said: str) -> None:

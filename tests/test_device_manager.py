@@ -310,7 +310,7 @@ def test_errors_are_told_apart_by_their_words():
 
 
 def test_another_recipe_may_rearrange_the_house_and_parts_come_back_whole():
-    devices = manager(3)
+    devices = manager(2.55)
     enter(devices, ("dit",))
     assert devices.mover.streamed == ["block"]
     devices.change_plan(budget(Machine("cuda", 80 * GB, simulated=True), SPECS))

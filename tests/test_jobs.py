@@ -143,6 +143,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "measured": (CHANGES, CHANGES.to_json()),
     "labelled": (SimpleNamespace(to_json=lambda: {"done": 1}), {"done": 1}),
     "cell": (SimpleNamespace(to_json=lambda: {"place": 1}), {"place": 1}),
+    "effect": (SimpleNamespace(to_json=lambda: {"kind": "phrase"}), {"kind": "phrase"}),
     "mapped": (SimpleNamespace(to_json=lambda: {"place": 1}), {"place": 1}),
 }
 

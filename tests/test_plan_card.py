@@ -14,11 +14,12 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from acestep_lab import Plan, Planning, Recipe
 from acestep_lab.errors import LabError
+from acestep_lab.models.backends import BY_NAME
+from acestep_lab.models.recording import CudaGraphs, Recorder, Step, plain, recorder_for
 from acestep_lab.plan import Planner, Token
 from acestep_lab.plan.decoder import Decoder
 from acestep_lab.plan.fixed_batch import WINDOW
 from acestep_lab.plan.fixed_step import FixedRoom
-from acestep_lab.plan.recorder import Recorder, Step, cuda_graph, plain, recorder_for
 from acestep_lab.plan.token_sampler import TokenSampler, drawn
 from tests.benchmarks import launches
 from tests.closeness import assert_near
@@ -161,7 +162,11 @@ def test_a_card_is_told_of_a_token_once_and_launches_two_fifths_of_the_kernels()
 def test_each_device_has_its_way() -> None:
     cpu, cuda, mps = (torch.device(name) for name in ("cpu", "cuda", "mps"))
     assert recorder_for(cpu) is None
-    assert recorder_for(cuda) is cuda_graph
+    assert isinstance(recorder_for(cuda, row=lambda device: BY_NAME["cuda"]), CudaGraphs)
+    assert recorder_for(cuda, row=lambda device: BY_NAME["rocm"]) is plain, (
+        "never seen there: only where it is asked for"
+    )
+    assert isinstance(recorder_for(cuda, "graph"), CudaGraphs)
     assert recorder_for(mps) is recorder_for(cuda, "plain") is recorder_for(cpu, "plain") is plain
     assert recorder_for(cuda, "compile") is recorder_for(cpu, "compile")
     with pytest.raises(LabError, match="lm_step"):

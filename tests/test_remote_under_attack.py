@@ -125,7 +125,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "use": {"checkpoint": "pretend"}, "cost": {"checkpoint": "pretend"}, "defaults": {"task": to_wire(Text2Music())},
     "resolve": {"recipes": [to_wire(SONG)]}, "lora": {"adapters": []}, "codes": {"source": ""}, "analyze": {"source": ""}, "align": {"source": "", "lyrics": "la"},
     "scores": {"source": "", "reference": True, "anew": False},
-    "notes": {"source": ""},
+    "notes": {"source": ""}, "attribute": {"take": "", "what": ["phrases"]}, "attribution_cost": {"take": ""},
     "plan_score": {"source": "", "plan": to_wire(Plan(bpm=90)), "scale": 0.1}, "capabilities_of": {"checkpoint": "pretend"},
     "has_planner_of": {"checkpoint": "pretend"}, "render": {"recipes": [to_wire(SONG)], "plan": None, "adapters": []},
     "vary": {"source": to_wire(SONG), "seeds": [1], "variance": None}, "verify": {"take": ""},

@@ -242,9 +242,9 @@ def test_compiled_blocks_give_the_same_music_and_hear_erg_and_adapters_put_on_la
         return graph.forward
 
     engine = AceV1Engine(Checkpoint.open(folder), compiler=lambda block: block.compile(backend=watched, dynamic=True))
-    compiled = Bench(engine, 2.0, {"steps": 4})
-    for knobs in ({}, {"erg_diffusion": False}, {"guidance_scale": 0.0}):
-        recipe = bench.recipe(lyrics=WORDS).replace(sampling=FlowSamplingV1(steps=4, **knobs))
+    compiled = Bench(engine, 2.0, {"steps": 2})
+    for knobs in ({"erg_diffusion": False}, {}):
+        recipe = bench.recipe(lyrics=WORDS).replace(sampling=FlowSamplingV1(steps=2, **knobs))
         mine, plain = compiled.rendered([recipe])[0].latent, bench.rendered([recipe])[0].latent
         assert float((mine - plain).abs().max()) <= 1e-4 * float(plain.abs().max()), knobs
     assert looked_at, "nothing was compiled"

@@ -843,6 +843,28 @@ export default mount(
         },
         t("gallery.loop"),
       );
+    const differences = differenceTable(),
+      differ = h(
+        "button.small",
+        {
+          title: t("gallery.differ_title"),
+          "aria-expanded": "false",
+          onclick: () => {
+            if (differing) return hideDifference();
+            setText(told, t("gallery.differ_busy"));
+            differing = arranged().join();
+            host.send("differ", { ids: arranged() });
+            showCompare();
+          },
+        },
+        t("gallery.differ"),
+      );
+    let differing = "";
+    const hideDifference = () => {
+      differing = "";
+      differences.show({ titles: [], rows: [], picture: "", axis: [] });
+      showCompare();
+    };
     /** Another order, another vote: what is loaded no longer stands for what is shown. */
     const afresh = () => {
       compare.pause();
@@ -979,6 +1001,9 @@ export default mount(
       const ids = arranged(),
         hidden = blind && !voted,
         key = ids.join();
+      differ.hidden = ids.length !== 2 || hidden || !host.get("can_differ");
+      if (differing && (differing !== key || differ.hidden)) hideDifference();
+      differ.setAttribute("aria-expanded", String(differing !== ""));
       if (lanes.dataset.key !== key) {
         lanes.dataset.key = key;
         laneViews.splice(0).forEach((view) => view.close());
@@ -1031,6 +1056,7 @@ export default mount(
         time,
         h("span.spring"),
         h("label.check", {}, blindly, t("gallery.blind")),
+        differ,
         h(
           "button.plain",
           {
@@ -1048,6 +1074,7 @@ export default mount(
       where,
       votes,
       told,
+      ...differences.nodes,
     );
     panel.addEventListener("keydown", (event) => {
       if (event.key === " " && event.target.tagName !== "BUTTON") {
@@ -1182,7 +1209,13 @@ export default mount(
       waiting.delete("compare");
       resolve?.(body);
     });
+    host.on("differ", (body) => {
+      if (textsOf(body.ids).join() !== differing) return; // others are compared by now
+      setText(told, "");
+      host.root.dataset.differences = String(differences.show(body));
+    });
     host.on("error", (body) => {
+      if (differing) hideDifference();
       setText(error, say(body.text));
       setText(told, "");
       listening = false;

@@ -29,14 +29,21 @@ PORT = 8001
 @habits.options(habits.OF_THE_API)
 def api(
     port: int | None, address: str | None, keys: tuple[str, ...], origin: tuple[str, ...], library: Path | None,
-    checkpoint: str | None, lm: str | None, device: str | None, dtype: str | None, **theirs: str | None,
+    checkpoint: str | None, lm: str | None, device: str | None, devices: str | None, dtype: str | None, **theirs: str | None,
 ) -> None:  # fmt: skip
     """Answer ACE-Step's REST clients, such as a DAW's plug-in."""
     from acestep_lab.serve.api import serve_api
 
-    ours = {"address": address, "checkpoint": checkpoint, "lm": lm, "device": device, "dtype": dtype}
+    ours = {
+        "address": address,
+        "checkpoint": checkpoint,
+        "lm": lm,
+        "device": device,
+        "devices": devices,
+        "dtype": dtype,
+    }
     asked = habits.translate(theirs, ours)
     at = launch({**asked, "port": port, "keys": keys}, PORT, api=True)
-    machine = {name: asked[name] for name in ("lm", "device", "dtype")}
+    machine = {name: asked[name] for name in ("lm", "device", "devices", "dtype")}
     with open_session(asked["checkpoint"], library=library, **machine) as lab:
         serve_api(cast("SessionLike", lab), at.port, at.address, at.keys, origin, limits=at.limits)

@@ -183,16 +183,25 @@ def evaluate(
 @click.option(
     "--speed", is_flag=True, help="Also render with what is installed (or --checkpoint): speed and peak memory."
 )
+@click.option("--table", is_flag=True, help="Only draw what each model takes on each size of machine, as traced.")
 @options.machine_options
 @options.checkpoint_option
-def doctor(deep: bool, speed: bool, device: str | None, dtype: str | None, checkpoint: str | None) -> int:
+def doctor(
+    deep: bool, speed: bool, table: bool, device: str | None, devices: str | None, dtype: str | None,
+    checkpoint: str | None,
+) -> int:  # fmt: skip
     """Look this machine over: what works, and what would help."""
+    if table:
+        from acestep_lab.models import tier_table
+
+        print(tier_table.drawn(tier_table.read()))
+        return 0
     from acestep_lab.doctor import DeviceRequest, examine
 
     findings = examine(
         checkpoint or VARIABLES.get("ACESTEP_LAB_CHECKPOINT") or "pocket",
         deep=deep,
-        requested=DeviceRequest(device, dtype),
+        requested=DeviceRequest(device, dtype, devices),
     )
     for finding in findings:
         print(finding)

@@ -53,7 +53,7 @@ def given_fields(lyrics: str | None = None, without_times: bool = False, **field
     return {name: value for name, value in {"lyrics": lyrics, **fields}.items() if value is not None}
 
 
-SESSION_OPTIONS = ("checkpoint", "lm", "precision", "device", "dtype", "library")
+SESSION_OPTIONS = ("checkpoint", "lm", "precision", "device", "devices", "dtype", "library")
 """What a session is opened with; whatever else is given is a field of the recipe."""
 OUTPUT_OPTIONS = ("out", "page", "count", "as_json")
 """Where takes go, and how many."""

@@ -37,7 +37,7 @@ SECONDS_TO_END = 0.3
 @options.machine_options
 def daemon(
     socket: Path | None, idle_timeout: float, pid_file: Path | None, cache: Path | None, library: Path | None,
-    checkpoint: str | None, lm: str | None, device: str | None, dtype: str | None,
+    checkpoint: str | None, lm: str | None, device: str | None, devices: str | None, dtype: str | None,
 ) -> None:  # fmt: skip
     """Serve editors by JSON-RPC, one message a line."""
     from acestep_lab.serve import daemon_process
@@ -45,7 +45,7 @@ def daemon(
     from acestep_lab.serve.track_cache import TrackCache
 
     def make() -> Daemon:
-        lab = open_session(checkpoint, library=library, lm=lm, device=device, dtype=dtype)
+        lab = open_session(checkpoint, library=library, lm=lm, device=device, devices=devices, dtype=dtype)
         return Daemon(cast("SessionLike", lab), tracks)
 
     tracks = TrackCache(cache or usual_cache())

@@ -13,7 +13,7 @@ from acestep_lab.settings import OFF, ON, planner
 
 MEANS = {
     "server_name": "address", "host": "address", "config_path": "checkpoint", "checkpoint_path": "checkpoint",
-    "lm_model_path": "lm", "device_id": "device", "bf16": "dtype", "auth_password": "token", "enable_api": "api",
+    "lm_model_path": "lm", "device_id": "device", "gpu_mapping": "devices", "bf16": "dtype", "auth_password": "token", "enable_api": "api",
 }  # fmt: skip
 """Their flag → the option of ours that means the same."""
 _CARD = "nothing here: what stays on the card is worked out from its memory"
@@ -31,7 +31,6 @@ NOTHING = {
     "use_flash_attention": "nothing here: torch picks the quickest exact attention",
     "backend": "nothing here: the planner has one way of running",
     "download_source": "nothing here: serving fetches nothing; `acestep-lab download` heeds ACESTEP_DOWNLOAD_SOURCE",
-    "gpu_mapping": "nothing here: one device does the work; --device names it",
     "debug": "nothing here: what goes wrong is said as a sentence",
 }
 """Their flags that need nothing here, each with the reason."""

@@ -107,8 +107,8 @@ def row(card: Card, title: str) -> str:
 def export(sources: tuple[str, ...], file: Path, as_json: bool, library: Path | None, **asked: Any) -> None:
     """Write takes as a sound file, a .zip or an .html page."""
     from acestep_lab.audio.exporting import ExportOptions
+    from acestep_lab.jobs.aligning import kept_alignment
     from acestep_lab.takes.exchange import export as write
-    from acestep_lab.takes.library import aligned
     from acestep_lab.takes.sounds import Sounds
 
     how = ExportOptions.of(None, asked)
@@ -116,9 +116,8 @@ def export(sources: tuple[str, ...], file: Path, as_json: bool, library: Path | 
     sounds = Sounds(shelf)
     with remarks_as_sentences():
         found = [sounds.load(source) for source in sources]
-    written, remarks = write(
-        found, file, how, {take.id: lyrics for take in found if (lyrics := aligned(shelf, take.id))}
-    )
+    sung = {take.id: known.to_json() for take in found if (known := kept_alignment(shelf, take.id)) is not None}
+    written, remarks = write(found, file, how, sung)
     for remark in remarks:
         print(remark, file=sys.stderr)
     if as_json:

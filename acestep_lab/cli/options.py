@@ -244,6 +244,10 @@ checkpoint_option = click.option(
 
 machine_options = together(
     click.option("--device", type=DEVICE, help="Where the work runs: auto, cpu, cuda, cuda:1, mps or xpu (or ACESTEP_DEVICE)."),
+    click.option(
+        "--devices", metavar="CARDS",
+        help="Of several cards: auto, dit:0,lm:1, or 0,1 to share the takes (or ACESTEP_GPU_MAPPING).",
+    ),
     click.option("--dtype", type=DTYPE, help="What it computes in (or ACESTEP_DTYPE)."),
 )  # fmt: skip
 

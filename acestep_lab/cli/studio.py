@@ -42,19 +42,19 @@ PORT = 5006
 def serve(
     port: int | None, address: str | None, token: str | None, origin: tuple[str, ...], show: bool, api: bool,
     keys: tuple[str, ...], library: Path | None, checkpoint: str | None, lm: str | None, device: str | None,
-    dtype: str | None, **theirs: str | None,
+    devices: str | None, dtype: str | None, **theirs: str | None,
 ) -> None:  # fmt: skip
     """Open the studio page in a browser."""
     from acestep_lab.serve.app import serve as serve_studio
 
     ours = {
-        "address": address, "checkpoint": checkpoint, "lm": lm, "device": device, "dtype": dtype, "token": token, "api": api,
+        "address": address, "checkpoint": checkpoint, "lm": lm, "device": device, "devices": devices, "dtype": dtype, "token": token, "api": api,
     }  # fmt: skip
     asked = habits.translate(theirs, ours)
     if keys and not asked["api"]:
         raise LabError("--api-key is the key of the REST door, which --api opens; visitors of the page need a --token.")
     at = launch({**asked, "port": port, "keys": keys}, PORT, asked["api"])
-    machine = {name: asked[name] for name in ("lm", "device", "dtype")}
+    machine = {name: asked[name] for name in ("lm", "device", "devices", "dtype")}
     with open_session(asked["checkpoint"], library=library, **machine) as lab:
         # The two signatures of its `plan` say more than the one of the protocol.
         serve_studio(

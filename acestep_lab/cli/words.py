@@ -73,7 +73,7 @@ def as_lines(plan: Plan) -> str:
 @planner_options
 def plan(
     caption: str | None, recipe_file: Path | None, codes: bool, out: Path | None, as_json: bool, checkpoint: str | None,
-    lm: str | None, device: str | None, dtype: str | None, **given: Any,
+    lm: str | None, device: str | None, devices: str | None, dtype: str | None, **given: Any,
 ) -> None:  # fmt: skip
     """Let the planner decide tempo, key, words and codes."""
     from acestep_lab.prompt.recipe import Recipe
@@ -81,7 +81,16 @@ def plan(
     fields = given_fields(**given) | ({} if caption is None else {"caption": caption})
     base = own_fields(read_settings(recipe_file).recipe) if recipe_file else {}
     recipe = Recipe(str({**base, **fields}.get("caption", ""))).replace(**base).replace(**fields)
-    _tell(lambda lab: lab.plan(recipe, codes=codes), out, as_json, checkpoint, lm, device=device, dtype=dtype)
+    _tell(
+        lambda lab: lab.plan(recipe, codes=codes),
+        out,
+        as_json,
+        checkpoint,
+        lm,
+        device=device,
+        devices=devices,
+        dtype=dtype,
+    )
 
 
 @options.command()

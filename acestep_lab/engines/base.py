@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from acestep_lab.models.adapters import Adapter
     from acestep_lab.models.component_spec import ComponentSpec
+    from acestep_lab.models.lanes import Lanes, Watch
     from acestep_lab.models.memory_plan import MemoryPlan
     from acestep_lab.models.merging import Merged
     from acestep_lab.models.onnx_export import OnnxParts
@@ -197,6 +198,16 @@ class Devices(Protocol):
     def memory_plan(self) -> MemoryPlan:
         """How this engine's components share the memory."""
 
+    @property
+    def lanes(self) -> Lanes | None:
+        """What lets a card copy while it works; None where there is one lane."""
+
+    def watched(self) -> AbstractContextManager[Watch]:
+        """For a time, write down what is copied and what works meanwhile."""
+
+    def device_for(self, component: str) -> torch.device:
+        """Where one component's inputs belong: of several cards, its own."""
+
     def on(self, component: str) -> AbstractContextManager[Any]:
         """A component on its device, for the time of a `with`."""
 
@@ -271,6 +282,14 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Twins(Protocol):
+    """An engine of which several may be at work at once, each on a card of its own."""
+
+    def twin(self) -> Engine:
+        """The same checkpoint once more, not yet connected; what is put on it (adapters) is put on anew."""
+
+
+@runtime_checkable
 class Plans(Protocol):
     """An engine with a planner (LM)."""
 
@@ -308,8 +327,13 @@ class Previews(Protocol):
 class Profiles(Protocol):
     """An engine that knows the least its stages could take on a machine."""
 
-    def profile(self, take: Take, shown_at: Sequence[float]) -> object:
-        """Where the seconds of a take went, beside this machine's best; `shown_at` says when each step came."""
+    def watched(self) -> AbstractContextManager[Watch]:
+        """For a time, write down what its components copy and work on."""
+
+    def profile(self, take: Take, shown_at: Sequence[float], watch: Watch) -> object:
+        """Where the seconds of a take went, beside this machine's best; `shown_at` says when each step came, `watch` what was
+        copied meanwhile.
+        """
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -40,6 +40,7 @@ from acestep_lab.engines.base import (
 )
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, LabError, RecipeError, Stopped
+from acestep_lab.models.lanes import Lanes, Watch, watching
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.tiers import Machine
 from acestep_lab.prompt.recipe import Recipe
@@ -119,6 +120,9 @@ class PlainDevices:
             self._built[component] = self.engine.build(component, torch.float32)
         yield self._built[component]
 
+    def device_for(self, component: str) -> torch.device:
+        return self.device
+
     def run_with_retry(self, component: str, operation: Callable[[object], T]) -> T:
         with self.on(component) as module:
             return operation(module)
@@ -126,6 +130,11 @@ class PlainDevices:
     @property
     def memory_plan(self) -> MemoryPlan:
         return budget(PLENTY, self.engine.component_specs())
+
+    lanes: Lanes | None = None
+
+    def watched(self) -> AbstractContextManager[Watch]:
+        return watching(Watch(), ())
 
     def free(self) -> None:
         self._built.clear()

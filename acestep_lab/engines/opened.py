@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from acestep_lab.engines import registry
 from acestep_lab.engines.base import Attaches, Engine, Located
+from acestep_lab.engines.copies import CardCopy, can_be_copied, copies_on
 from acestep_lab.engines.offered import licence_note
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import CheckpointError, shown
+from acestep_lab.errors import CheckpointError, MachineError, shown
 from acestep_lab.jobs.client import acting
+from acestep_lab.models.cards import Placement, asked_cards, cards_here, name_of, placed
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.shared_memory_plan import CheckpointCost
 from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
@@ -30,7 +33,11 @@ from acestep_lab.versions import version_of
 if TYPE_CHECKING:
     import torch
 
-    from acestep_lab.models.device_manager import DeviceManager
+    from acestep_lab.models.device_manager import DeviceManager, Mover
+    from acestep_lab.models.several_cards import CardsManager
+
+    Manager = DeviceManager | CardsManager
+    Movers = Callable[[MemoryPlan], Mover]
 
 PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
 """Whose versions a take remembers."""
@@ -56,8 +63,9 @@ def asked_engine(
     tier: Tier | None = None,
     device: object = None,
     dtype: object = None,
+    devices: object = None,
 ) -> Engine:
-    """The engine of a checkpoint; a name, tier, device or dtype that makes no sense is refused before anything is opened.
+    """The engine of a checkpoint; a name, tier, device, dtype or wish for cards that makes no sense is refused before anything is opened.
 
     Without a checkpoint it is the one of the settings, with the planner of the settings; one that is named has its own.
     """
@@ -66,7 +74,7 @@ def asked_engine(
         checkpoint = checkpoint_set()
         lm = planner_set(checkpoint) if lm is None else lm
     named = checks.place("A checkpoint", checkpoint), None if lm is None else checks.place("A planner (lm)", lm)
-    asked_device(device), asked_dtype(dtype)
+    asked_device(device), asked_dtype(dtype), _wish(devices, device)
     return registry.open_engine(*named, precision=precision)
 
 
@@ -74,16 +82,21 @@ class OpenEngines:
     """Engines by name, one of them in use, and the device manager that holds their components."""
 
     def __init__(
-        self,
-        engine: Engine,
-        tier: Tier | None = None,
-        devices: DeviceManager | None = None,
-        device: object = None,
-        dtype: object = None,
-    ) -> None:
-        machine = Machine.for_session(tier, asked_device(device))
+        self, engine: Engine, tier: Tier | None = None, devices: Manager | object = None, device: object = None,
+        dtype: object = None, cards: Sequence[Machine] | None = None, mover: Movers | None = None,
+    ) -> None:  # fmt: skip
+        """`devices` is a wish for cards, or what holds the components; `cards` are those there are, `mover` what carries
+        components to one. Both are stand-ins in a test.
+        """
+        wish = _wish(devices, device)
+        placement = None if wish is None else _placed(engine, wish, tier, cards)
+        machine = Machine.for_session(tier, asked_device(device)) if placement is None else placement.main
+        self.placement = placement
         self.tier = (tier or Tier.for_machine(machine)).computing_in(asked_dtype(dtype))
-        self.devices = devices or _devices(engine, _plan(engine, machine, self.tier))
+        self.devices: Manager = _managed(engine, machine, self.tier, placement, mover) if _is_wish(devices) else devices  # type: ignore[assignment]
+        self._copies: tuple[CardCopy, ...] = ()
+        if placement is not None:
+            self._copies = copies_on(placement.copies, self.tier, lambda twin, plan: _devices(twin, plan, mover))
         self.current = engine
         self._lock = threading.RLock()
         self._first = self.devices.checkpoints[0]
@@ -219,7 +232,9 @@ class OpenEngines:
 
     def memory_plan(self, engine: Engine) -> MemoryPlan:
         """How an engine's components share the memory."""
-        return self.devices.plan_of(self._key(engine))
+        holder, key = self._holder(engine)
+        plan = holder.plan_of(key)
+        return replace(plan, spread=str(self.placement)) if self.cards(engine) > 1 else plan
 
     def has_planner(self, engine: Engine) -> bool:
         """Whether an engine has a planner and this machine has room for it."""
@@ -235,11 +250,41 @@ class OpenEngines:
 
     def fit_to(self, engine: Engine, seconds: float, takes: int) -> None:
         """Take up the memory plan for songs of so many seconds."""
-        self.devices.fit_to(seconds, takes, self._key(engine))
+        holder, key = self._holder(engine)
+        holder.fit_to(seconds, takes, key)
 
     def device(self, engine: Engine) -> torch.device:
         """Where an engine works."""
-        return self.devices.device_of(self._key(engine))
+        holder, key = self._holder(engine)
+        return holder.device_of(key)
+
+    def _holder(self, engine: Engine) -> tuple[Manager, str]:
+        """What holds an engine's components, and under which name: a copy's are on another card."""
+        for copy in self._copies:
+            if copy.holds(engine) and copy.devices is not None:
+                return copy.devices, engine.name
+        return self.devices, self._key(engine)
+
+    def cards(self, engine: Engine) -> int:
+        """Over how many cards an engine's takes are spread."""
+        return 1 + len(self._copies) if can_be_copied(engine) else 1
+
+    def lanes(self, engine: Engine) -> tuple[CardLane, ...]:
+        """The cards over which an engine's takes are spread, each with its copy; none where one device does the work."""
+        if self.cards(engine) == 1:
+            return ()
+        assert self.placement is not None
+        found = [CardLane(engine, name_of(self.placement.main), *self._holder(engine))]
+        for copy in self._copies:
+            twin = copy.twin(engine)
+            found.append(CardLane(twin, name_of(copy.card), *self._holder(twin)))
+        return tuple(found)
+
+    def free(self) -> None:
+        """Give back the memory of all components, on every card."""
+        self.devices.free()
+        for copy in self._copies:
+            copy.free()
 
     def notifying(self, on_message: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
@@ -289,6 +334,71 @@ class OpenEngines:
         return next((key for key, one in self._engines.items() if one is engine), own)
 
 
+@dataclass(frozen=True)
+class CardLane:
+    """A card that makes a share of a run's takes: its engine, its name, and what holds its components."""
+
+    engine: Engine
+    card: str
+    devices: Any
+    key: str
+
+    def fit_to(self, seconds: float, takes: int) -> None:
+        """Take up the memory plan for songs of so many seconds."""
+        self.devices.fit_to(seconds, takes, self.key)
+
+    @contextmanager
+    def giving_up(self, gives_up: Callable[[], bool], say: Callable[[str], None]) -> Iterator[None]:
+        """For a time, memory that runs out here ends the work instead of making it leaner, where `gives_up()`."""
+        self.devices.gives_up = gives_up
+        try:
+            with self.devices.notifying(say):
+                yield
+        finally:
+            self.devices.gives_up = lambda: False
+
+
+def _is_wish(devices: object) -> bool:
+    """Whether cards are asked for, instead of a manager handed over."""
+    return devices is None or not hasattr(devices, "run_with_retry")
+
+
+def _wish(devices: object, device: object) -> str | None:
+    """Which cards are asked for; None where one device does the work. MachineError where `device` names another one."""
+    if not _is_wish(devices):
+        return None
+    if devices is None and device is not None:  # what a call says goes before what the environment says
+        return None
+    wish = asked_cards(devices)
+    if wish is not None and devices is not None and asked_device(device) != "auto":
+        raise MachineError(
+            f"devices={wish!r} names cards and device={str(device)!r} one device; name one of them, not both."
+        )
+    return wish
+
+
+def _placed(engine: Engine, wish: str, tier: Tier | None, cards: Sequence[Machine] | None) -> Placement | None:
+    """Which component works on which card, each card made as small as a tier."""
+    found = cards_here() if cards is None else cards
+    if tier is not None:
+        found = [Machine.for_tier(tier, {}, lambda card=card: card) for card in found]  # type: ignore[misc]
+    return placed(wish, found, engine.component_specs(), lambda card, specs: budget(card, specs, passes=engine.passes))
+
+
+def _managed(
+    engine: Engine, machine: Machine, tier: Tier, placement: Placement | None, mover: Movers | None
+) -> Manager:
+    """What holds an engine's components, on one card or several."""
+    if placement is None or not placement.is_split:
+        return _devices(engine, _plan(engine, machine, tier), mover)
+    from acestep_lab.models.several_cards import CardsManager
+
+    return CardsManager(
+        engine.build, engine.component_specs(), placement, tier, mover=mover, checkpoint=engine.name,
+        passes=engine.passes, longest=engine.capabilities.seconds[1],
+    )  # fmt: skip
+
+
 def _is_same(one: Engine, other: Engine) -> bool:
     """Whether two engines are one checkpoint with one planner: by where their files are, else by their components' sizes."""
     if isinstance(one, Located) and isinstance(other, Located):
@@ -297,11 +407,11 @@ def _is_same(one: Engine, other: Engine) -> bool:
     return type(one) is type(other) and mine == theirs
 
 
-def _devices(engine: Engine, plan: MemoryPlan) -> DeviceManager:
+def _devices(engine: Engine, plan: MemoryPlan, mover: Movers | None = None) -> DeviceManager:
     """What holds an engine's components; with it comes torch, which whoever draws a session elsewhere lacks."""
     from acestep_lab.models.device_manager import DeviceManager
 
-    return DeviceManager(engine.build, plan, checkpoint=engine.name)
+    return DeviceManager(engine.build, plan, mover, checkpoint=engine.name)
 
 
 def _plan(engine: Engine, machine: Machine, tier: Tier) -> MemoryPlan:

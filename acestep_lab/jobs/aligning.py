@@ -16,6 +16,7 @@ import numpy as np
 
 from acestep_lab.engines.base import Aligns, Engine, LyricAttention, Prepared, Sound
 from acestep_lab.errors import LibraryError, RecipeError, SourceError
+from acestep_lab.jobs import annotating
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.stitching import is_stitch
 from acestep_lab.listen import alignment, lyric_scores
@@ -32,6 +33,7 @@ from acestep_lab.takes.take import Take
 
 DRAWS = ((0.125, 0), (0.3, 1), (0.5, 2))
 """Times (1 is noise) and seeds at which a sound is listened to; near the sound, where heads see best."""
+KIND = "alignment"
 METHOD = 1
 """Which version of the method found what is kept; another one listens anew."""
 SILENT, QUIET = 1e-4, 1e-3
@@ -93,7 +95,14 @@ class Aligning:
         alignment.text_with_words(wanted.lyrics)
         self._must_align(wanted)
         known = None if anew else self._known(wanted)
-        return self._kept(wanted, self._heard(wanted)) if known is None else known
+        return self._found(wanted, anew) if known is None else known
+
+    def _found(self, wanted: Wanted, anew: bool) -> Alignment:
+        """Listened for by one at a time: whoever asked for the same meanwhile has found it."""
+        self.queue.refuse_to_wait()
+        with annotating.alone(self.sounds.library, KIND, wanted.sound.id):
+            known = None if anew else self._known(wanted)
+            return self._kept(wanted, self._heard(wanted)) if known is None else known
 
     def _wanted(
         self, sound: Sound, lyrics: str | None, language: str | None, checkpoint: str | None, reference: bool
@@ -130,32 +139,25 @@ class Aligning:
     # -- what is kept beside a take
 
     def _known(self, wanted: Wanted) -> Alignment | None:
-        kept = self._annotation(wanted.sound.id) if wanted.own else None
-        if kept is None or kept.get("key") != wanted.key:
+        kept = annotating.kept(self.sounds.library, wanted.sound.id, KIND) if wanted.own else {}
+        if kept.get("key") != wanted.key:
             return None
         found = _read(kept)
         has_reference = found is not None and found.scores is not None and "reference" in found.scores
         return found if has_reference or not wanted.reference else None
 
-    def _annotation(self, id: str) -> dict[str, Any] | None:
-        return self.sounds.library.annotation(id, "alignment") if id in self.sounds.library else None
-
     def _kept(self, wanted: Wanted, found: Alignment) -> Alignment:
-        """The alignment of a take's own words, once it is beside the take; where the disk refuses it is only returned, with a remark."""
-        if wanted.own and wanted.sound.id in self.sounds.library:
-            try:
-                self.sounds.library.annotate(
-                    wanted.sound.id, "alignment", {"key": wanted.key, "alignment": found.to_json()}
-                )
-            except LibraryError as problem:
-                return replace(found, remarks=(*found.remarks, str(problem)))
-        return found
+        """The alignment of a take's own words, once it is beside the take."""
+        if not wanted.own:
+            return found
+        data = {"key": wanted.key, KIND: found.to_json()}
+        said = annotating.keep(self.sounds.library, wanted.sound.id, KIND, data)
+        return replace(found, remarks=(*found.remarks, *said))
 
     # -- listening
 
     def _heard(self, wanted: Wanted) -> Alignment:
         silent = _silent_blocks(wanted.sound)
-        self.queue.refuse_to_wait()
         prepared, remarks = self.queue.aside(lambda stop: self._prepared(wanted, stop))
         text = alignment.text_with_words(prepared.request.recipe.lyrics)  # as it is read, which tokens are counted in
         attention, others = self._attention(wanted, prepared)
@@ -207,10 +209,11 @@ class Aligning:
         """Of a repaint whose parent was aligned: only its regions anew; None for anything else."""
         sound = wanted.sound
         task = _root(sound.recipe.task) if isinstance(sound, Take) and wanted.own else None
-        if not isinstance(sound, Take) or not isinstance(task, Repaint) or not sound.parents:
+        if not isinstance(task, Repaint):
             return None
-        kept = self._annotation(sound.parents[0])
-        before = None if kept is None or kept.get("key", {}).get("method") != METHOD else _read(kept)
+        source = task.with_ids().source  # what its file says it came from besides is only said
+        kept = annotating.kept(self.sounds.library, str(source), KIND)
+        before = _read(kept) if checks.is_a(kept.get("key"), dict) and kept["key"].get("method") == METHOD else None
         if before is None or not before.lines:
             return None
         return alignment.realigned(attention, text.text, _regions(task), before, quiet)
@@ -218,8 +221,7 @@ class Aligning:
 
 def kept_alignment(library: Library, id: str) -> Alignment | None:
     """What was found for a take and lies beside it; None where nothing does."""
-    kept = library.annotation(id, "alignment") if id in library else None
-    return None if kept is None else _read(kept)
+    return _read(annotating.kept(library, id, KIND))
 
 
 def _regions(task: Repaint) -> Sequence[Region]:
@@ -234,11 +236,7 @@ def _root(task: Task) -> Task:
 
 
 def _read(kept: Mapping[str, Any]) -> Alignment | None:
-    """A kept alignment; None where its file is damaged: it is found anew."""
-    try:
-        return Alignment.from_json(kept.get("alignment"))
-    except RecipeError:
-        return None
+    return annotating.read(Alignment.from_json, kept, KIND)
 
 
 def _plain(wanted: Wanted) -> Recipe:

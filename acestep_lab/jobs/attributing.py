@@ -18,7 +18,8 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Attaches, Engine, Prepared, Rendered, Request, ShowsAttention, groups
-from acestep_lab.errors import CheckpointError, LabError, LibraryError, RecipeError, Stopped, sentence, shown
+from acestep_lab.errors import CheckpointError, LabError, RecipeError, Stopped, sentence, shown
+from acestep_lab.jobs import annotating
 from acestep_lab.jobs.eta import DECODE, ENCODE, RENDER, EtaEstimator, Round, Work
 from acestep_lab.jobs.progress import clock_of
 from acestep_lab.jobs.queue import JobQueue
@@ -212,11 +213,11 @@ class Found:
     @classmethod
     def kept(cls, kept: Mapping[str, Any], key: Mapping[str, Any], control: str) -> Found:
         """What was kept under this key; nothing unless the other seed was measured too, or where the file is damaged."""
-        if kept.get("key") != key or not isinstance(effects := kept.get("effects"), Mapping):
+        if kept.get("key") != key:
             return cls()
-        try:
-            told, known = Attribution.from_json(kept.get("attribution")), attribution.of_effects(effects)
-        except RecipeError:
+        told = annotating.read(Attribution.from_json, kept, NAME)
+        known = annotating.read(attribution.of_effects, kept, "effects")
+        if told is None or known is None:
             return cls()
         return cls(known, told.heard, told.attention, told.of) if control in known else cls(attention=told.attention)
 
@@ -453,18 +454,14 @@ class Attributing:
     # -- what is kept beside a take
 
     def _annotation(self, id: str) -> Mapping[str, Any]:
-        return (self.sounds.library.annotation(id, NAME) if id in self.sounds.library else None) or {}
+        return annotating.kept(self.sounds.library, id, NAME)
 
     def _keep(self, run: AttributionRun, job: Job) -> None:
         """What is known by now goes beside a kept take; where the disk refuses it is only told."""
-        if job.take.id not in self.sounds.library:
-            return
         effects = {key: one.to_json() for key, one in job.found.effects.items()}
-        told = {"key": job.key, "effects": effects, "attribution": job.attribution().to_json()}
-        try:
-            self.sounds.library.annotate(job.take.id, NAME, told)
-        except LibraryError as problem:
-            run.message(str(problem))
+        told = {"key": job.key, "effects": effects, NAME: job.attribution().to_json()}
+        for said in annotating.keep(self.sounds.library, job.take.id, NAME, told):
+            run.message(said)
 
 
 @dataclass(frozen=True, eq=False)
@@ -501,11 +498,7 @@ class Measured:
 
 def kept_attribution(library: Library, id: str) -> Attribution | None:
     """What was found out about a take and lies beside it; None where nothing does, or it cannot be read."""
-    kept = library.annotation(id, NAME) if id in library else None
-    try:
-        return None if kept is None else Attribution.from_json(kept.get("attribution"))
-    except RecipeError:
-        return None
+    return annotating.read(Attribution.from_json, annotating.kept(library, id, NAME), NAME)
 
 
 def attributable(sound: Take | Audio) -> Take:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LibraryError, RecipeError
+from acestep_lab.errors import RecipeError
+from acestep_lab.jobs import annotating
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.listen import beat_grid
 from acestep_lab.listen.notes import Notes, listen_for_notes
@@ -73,13 +74,17 @@ def known_tempo(take: Take | Audio) -> tuple[float, int] | None:
 
 
 def notes_of_sound(library: Library, sound: Take | Audio, stem: str, alone: Take | Audio | None, anew: bool) -> Notes:
-    """What is played in a take or sound; what was heard of a kept take before is not listened for again."""
-    known = None if anew else _known(library, sound, stem)
-    if known is not None:
-        return known
-    tracker = tracker_for(sound)
-    found = listen_for_notes(_audio(sound), stem=stem, alone=None if alone is None else _audio(alone), beats=tracker)
-    return _kept(library, sound, stem, found, tracker.name) if isinstance(sound, Take) else found
+    """What is played in a take or sound; what was heard of a kept take before is not listened for again, and of two who ask for
+    the same at once one listens.
+    """
+    with annotating.alone(library, KIND, sound.id):
+        known = None if anew else _known(library, sound, stem)
+        if known is not None:
+            return known
+        tracker = tracker_for(sound)
+        apart = None if alone is None else _audio(alone)
+        found = listen_for_notes(_audio(sound), stem=stem, alone=apart, beats=tracker)
+        return _kept(library, sound, stem, found, tracker.name) if isinstance(sound, Take) else found
 
 
 def kept_notes(library: Library, id: str, stem: str = MIX, beats_by: str | None = None) -> Notes | None:
@@ -87,30 +92,17 @@ def kept_notes(library: Library, id: str, stem: str = MIX, beats_by: str | None 
 
     `beats_by` is who must have heard the beats; None: whoever did.
     """
-    entry = _entries(library, id).get(stem)
+    entry = annotating.kept(library, id, KIND).get(stem)
     if not isinstance(entry, dict) or entry.get("method") != METHOD or beats_by not in (None, entry.get("beats_by")):
         return None
-    try:
-        return Notes.from_json(entry.get("notes"))
-    except RecipeError:  # a damaged file: it is heard anew
-        return None
-
-
-def _entries(library: Library, id: str) -> dict[str, Any]:
-    kept = library.annotation(id, KIND) if id in library else None
-    return dict(kept) if kept is not None else {}
+    return annotating.read(Notes.from_json, entry, KIND)
 
 
 def _kept(library: Library, take: Take, stem: str, found: Notes, beats_by: str) -> Notes:
-    """The notes once they are beside their take; where the disk refuses them they are only returned, with a remark."""
-    if take.id not in library:
-        return found
-    entry = {"method": METHOD, "beats_by": beats_by, "notes": found.to_json()}
-    try:
-        library.annotate(take.id, KIND, {**_entries(library, take.id), stem: entry})
-    except LibraryError as problem:
-        return replace(found, remarks=(*found.remarks, str(problem)))
-    return found
+    """The notes, once they are beside their take and what was heard of its other stems."""
+    entry = {"method": METHOD, "beats_by": beats_by, KIND: found.to_json()}
+    said = annotating.keep(library, take.id, KIND, {**annotating.kept(library, take.id, KIND), stem: entry})
+    return replace(found, remarks=(*found.remarks, *said))
 
 
 def _audio(sound: Take | Audio) -> Audio:

@@ -47,6 +47,10 @@ BROUGHT = "brought-"
 NOT_YOURS = "That take belongs to somebody else."
 
 
+class NotYours(LibraryError):
+    """What is somebody else's."""
+
+
 class OwnedLibrary:
     """One library, its takes by their owners; a queue's takes are kept for whoever began the run.
 
@@ -87,6 +91,18 @@ class OwnedLibrary:
         if owner:  # the host may open any file of the machine anyway
             for one in (recipes,) if isinstance(recipes, Recipe) else recipes:
                 self._check_task(one.task, owner)
+
+    def to_remake(self, take: Take, owner: str) -> Take:
+        """A take that somebody may have listened to as it was made, from its sources; NotYours where its file claims that those are
+        somebody else's. Of a source that is gone nothing can be read.
+        """
+        try:
+            self.check_sources(take.recipe.replace(task=Retake(take, 0.0, 0)), owner)
+        except NotYours:
+            raise
+        except LibraryError:
+            pass
+        return take
 
     def _check_task(self, task: Task, owner: str, above: tuple[str, ...] = ()) -> None:
         for source in task.sources().values():
@@ -358,7 +374,7 @@ class OwnedLibrary:
     def told(self, id: str, owner: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
         """The manifest and the marks of a take of somebody's, kept or in their bin, as plain data; marks are the owner's alone."""
         if not self._sees(id, owner) and id not in self.owners.left(owner):
-            raise LibraryError(NOT_YOURS)
+            raise NotYours(NOT_YOURS)
         if id in self._unsaved:
             return describe(self._unsaved[id]), {}
         data, marks = self._reading(lambda: self.library.told(id))
@@ -391,7 +407,7 @@ class OwnedLibrary:
     def take(self, id: str, owner: str | None = None) -> Take:
         """A take by its id, from memory or disk; with an owner, only if it is theirs or they made the same."""
         if owner is not None and not self._sees(id, owner):
-            raise LibraryError(NOT_YOURS)
+            raise NotYours(NOT_YOURS)
         with self._lock:
             if id in self._recent:
                 self._recent.move_to_end(id)
@@ -433,7 +449,7 @@ class OwnedLibrary:
         """Put somebody's takes into the bin, from where they come back for a day; what others made as well lives on for them."""
         for id in ids:
             if not self._sees(id, owner):
-                raise LibraryError(NOT_YOURS)
+                raise NotYours(NOT_YOURS)
         shared = [id for id in ids if len(self.owners.holders(id)) > 1]
         for id in shared:
             self.owners.leave(id, owner)

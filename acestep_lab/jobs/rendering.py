@@ -22,6 +22,7 @@ from acestep_lab.engines.base import (
     Prepared,
     Previews,
     Profiles,
+    Rendered,
     Request,
     able,
     groups,
@@ -33,6 +34,7 @@ from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.latents import NO_PREVIEW
 from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.spreading import Lane, Spread, Told, make, spread_work
 from acestep_lab.jobs.stitching import Stitched, decided, is_stitch, only_stitches
 from acestep_lab.jobs.work import item_work, work_key
 from acestep_lab.plan.following import thinks
@@ -82,6 +84,12 @@ class Engines(Protocol):
     def device(self, engine: Engine) -> object:
         """Where an engine works."""
 
+    def lanes(self, engine: Engine) -> Sequence[Lane]:
+        """The cards over which its takes are spread, each with a copy of it; none where one device does the work."""
+
+    def cards(self, engine: Engine) -> int:
+        """Over how many cards its takes are spread; 1 where they are not. Nothing is opened for it."""
+
     def notifying(self, on_message: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
 
@@ -118,6 +126,7 @@ class Renderer:
     def __init__(self, engines: Engines, sounds: Sounds, queue: JobQueue) -> None:
         self.engines, self.sounds, self.queue = engines, sounds, queue
         self._warned: set[str] = set()
+        self._spread: Spread | None = None  # a run's takes, while they are spread over cards
 
     def begin(
         self,
@@ -203,8 +212,10 @@ class Renderer:
         if not isinstance(engine, Profiles):
             raise RecipeError(f"{engine.name} has no profile yet.")
         self.begin([recipe.replace(caption=f"{recipe.caption} (warming up)", steps=1)], engine=engine).take()
-        run = self.begin([recipe], engine=engine)
-        return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
+        with engine.watched() as watch:
+            run = self.begin([recipe], engine=engine)
+            take = run.take()
+        return self.queue.call(partial(engine.profile, take, run.shown_at, watch))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None, engine: Engine | None = None) -> Item:
         """A recipe as its engine decides it: the one it names, or the one in use; or as `engine` does."""
@@ -228,7 +239,9 @@ class Renderer:
             item_work(item.engine, item.request, wanted and not (item.plan and item.plan.codes))
             for item, wanted in zip(items, planned, strict=True)
         ]
-        return Work.of(work_key(engine, self.engines.device(engine)), found, self.engines.batch(engine))
+        key, batch = work_key(engine, self.engines.device(engine)), self.engines.batch(engine)
+        cards = min(len(items), self.engines.cards(engine))
+        return spread_work(key, found, cards) if cards > 1 else Work.of(key, found, batch)
 
     # -- on the worker thread ------------------------------------------------------------------------------------------
 
@@ -238,7 +251,7 @@ class Renderer:
     ) -> None:  # fmt: skip
         """Plan → words and sources → conditions → steps → sound → takes; what the machine does meanwhile is told."""
         run.may_load(self.engines.loading)
-        with self.engines.notifying(run.message):
+        with self.engines.notifying(partial(self._told, run)):
             items = self._planned(run, items, plan, shared)
             run.replan(self._work(items))
             prepared: dict[int, Prepared] = {}
@@ -246,8 +259,49 @@ class Renderer:
             run.can_hear(partial(self._hear_step, items))
             for engine, places in _by_engine(items):
                 with _with_adapters(engine, adapters):
-                    self._render_with(engine, run, items, places, prepared)
+                    lanes = self.engines.lanes(engine) if len(places) > 1 else ()
+                    if len(lanes) > 1:
+                        self._render_over(lanes, run, items, places, prepared)
+                    else:
+                        self._render_with(engine, run, items, places, prepared)
         run.finish()
+
+    def _told(self, run: RenderRun, sentence: str) -> None:
+        """A change of the memory plan, said on the thread of the run, whichever card's thread it comes from."""
+        if self._spread is not None and not self.queue.is_current:
+            self._spread.tell(partial(run.message, sentence))
+        else:
+            run.message(sentence)
+
+    def _render_over(
+        self, lanes: Sequence[Lane], run: RenderRun, items: Sequence[Item], places: Sequence[int],
+        prepared: dict[int, Prepared],
+    ) -> None:  # fmt: skip
+        """The items of one engine over several cards; each take is kept the moment it exists."""
+        lanes = lanes[: len(places)]
+
+        def keep(place: int, rendered: Rendered, engine: Engine) -> None:
+            take = self._taken(run, replace(items[place], engine=engine), rendered)
+            prepared[place] = prepared[place].after_sampling()
+            for remark in prepared[place].remarks:
+                run.message(remark)
+            self._store(run, take, items[place])
+            run.add(place, take)
+
+        def aside() -> None:
+            self.queue.run_small_jobs()
+            run.check()
+
+        def work(lane: Lane, place: int) -> None:
+            make(spread, lane, place, items[place].request, told, run.stop_event)
+
+        told = Told(run.show, prepared.__setitem__, keep)
+        self._spread = spread = Spread(lanes, places, run.check)
+        try:
+            with run.stage(RENDER):
+                spread.work_through(work, run.message, aside)
+        finally:
+            self._spread = None
 
     def _stitch(self, run: RenderRun, found: Sequence[Stitched]) -> None:
         """Put stitched songs together, one after another, each kept the moment it exists."""
@@ -335,7 +389,11 @@ class Renderer:
     ) -> Take:
         """Decode an item's latent and make its take."""
         stop = None if progress is None else run.stop_event
-        rendered, task = item.engine.decode(prepared, latent, stop, progress), item.request.task
+        return self._taken(run, item, item.engine.decode(prepared, latent, stop, progress))
+
+    def _taken(self, run: RenderRun, item: Item, rendered: Rendered) -> Take:
+        """The take of an item's sound."""
+        task = item.request.task
         seconds = {name: round(seconds, 4) for name, seconds in run.timer.so_far().items()}
         return Take(
             recipe=item.request.recipe.replace(task=task.with_ids()),

@@ -7,13 +7,12 @@ step.
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from acestep_lab.errors import LabError, LibraryError, Stopped, sentence
+from acestep_lab.errors import LabError, Stopped, sentence
+from acestep_lab.jobs import annotating
 from acestep_lab.jobs.planning import plan_asked_by
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.listen import alignment, scores
@@ -28,7 +27,8 @@ from acestep_lab.prompt.tasks import Source
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 
-METHOD = 1
+KIND = "scores"
+METHOD = 2
 """Which version of the scores is kept; another one scores anew."""
 T = TypeVar("T")
 
@@ -50,10 +50,6 @@ class Judge(Protocol):
     def plan_score(self, source: Source) -> PlanScore: ...
 
 
-_desks: weakref.WeakKeyDictionary[JobQueue, threading.Lock] = weakref.WeakKeyDictionary()
-_guard = threading.Lock()
-
-
 def scores_of(session: Judge, source: Source, reference: bool = False, anew: bool = False) -> Scores:
     """The scores of a take, out of what is kept beside it, else found now. RecipeError for a sound that is no take."""
     reference, anew = checks.truth("reference", reference), checks.truth("anew", anew)
@@ -62,18 +58,14 @@ def scores_of(session: Judge, source: Source, reference: bool = False, anew: boo
     if known is not None:
         return known
     session.jobs.refuse_to_wait()
-    with _desk(session.jobs):
+    with annotating.alone(session.jobs, KIND):  # one take of a session at a time
         known = None if anew else _known(session, take, reference)  # somebody else may have asked for the same
         return known or _kept(session, take, reference, Scoring(session, take, reference, anew).found())
 
 
 def kept_scores(library: Library, id: str) -> Scores | None:
     """What was found for a take and lies beside it; None where nothing does, or its file is damaged."""
-    kept = library.annotation(id, "scores") if id in library else None
-    try:
-        return None if kept is None else Scores.from_json(kept.get("scores"))
-    except LabError:
-        return None
+    return annotating.read(Scores.from_json, annotating.kept(library, id, KIND), KIND)
 
 
 class Scoring:
@@ -162,12 +154,6 @@ def _within(row: Score) -> Score:
     return replace(row, value=value, chance=chance)
 
 
-def _desk(queue: JobQueue) -> threading.Lock:
-    """What lets one take of a session be scored at a time."""
-    with _guard:
-        return _desks.setdefault(queue, threading.Lock())
-
-
 # -- what is kept beside a take
 
 
@@ -176,19 +162,13 @@ def _key(session: Judge) -> dict[str, Any]:
 
 
 def _known(session: Judge, take: Take, reference: bool) -> Scores | None:
-    kept = session.library.annotation(take.id, "scores") if take.id in session.library else None
-    if kept is None or kept.get("key") != _key(session) or (reference and not kept.get("reference")):
+    kept = annotating.kept(session.library, take.id, KIND)
+    if kept.get("key") != _key(session) or (reference and not kept.get("reference")):
         return None
-    return kept_scores(session.library, take.id)
+    return annotating.read(Scores.from_json, kept, KIND)
 
 
 def _kept(session: Judge, take: Take, reference: bool, found: Scores) -> Scores:
-    """The scores, once they are beside the take; where the disk refuses they are only returned, with a remark."""
-    if take.id not in session.library:
-        return found
-    data = {"key": _key(session), "reference": reference, "scores": found.to_json()}
-    try:
-        session.library.annotate(take.id, "scores", data)
-    except LibraryError as problem:
-        return replace(found, remarks=(*found.remarks, str(problem)))
-    return found
+    """The scores, once they are beside the take."""
+    data = {"key": _key(session), "reference": reference, KIND: found.to_json()}
+    return replace(found, remarks=(*found.remarks, *annotating.keep(session.library, take.id, KIND, data)))

@@ -12,14 +12,13 @@ from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.jobs import noting, scoring, stems, stitching
-from acestep_lab.jobs.aligning import kept_alignment
 from acestep_lab.jobs.attributing import Asked, Attributes, AttributionCost, AttributionRun
+from acestep_lab.jobs.comparing import compared
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import one_recipe, recipe_from
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.jobs.worker import AnyRun
-from acestep_lab.listen import comparison
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.comparison import Comparisons, TakeComparison
 from acestep_lab.listen.notes import Notes
@@ -188,12 +187,7 @@ class Verbs:
         print for all. Lyrics that were found in time (`lab.align`) are compared as well.
         """
         takes = [checks.instance("What is compared", take, Take) for take in (one, other, *more)]
-        known = [comparison.measured(self.analyze, take) for take in takes]
-        sung = [kept_alignment(self.library, take.id) for take in takes]
-        found = Comparisons(
-            TakeComparison.between(one, take, (known[0], heard), (sung[0], lines))
-            for take, heard, lines in zip(takes[1:], known[1:], sung[1:], strict=True)
-        )
+        found = compared(self.analyze, self.library, takes)
         return found if more else found[0]
 
     @overload
@@ -268,7 +262,7 @@ class Verbs:
         `on` is that of `sweep`: who makes it again. *Same to the ear* is a mean difference of at most 1 dB between the levels of
         third-octave bands, 20 times a second: what another processor's rounding leaves, and another seed does not.
         """
-        if on is None and isinstance(what, Take):
+        if on is None and checks.is_a(what, Take):
             return self._verified(what)
         return upstairs.call("verify", self, what, on=on, resource=resource)
 

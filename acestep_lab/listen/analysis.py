@@ -11,7 +11,7 @@ from acestep_lab.errors import SourceError
 from acestep_lab.listen.beat_grid import BeatGrid, BeatTracker, named_tracker
 from acestep_lab.listen.calibration import shipped
 from acestep_lab.listen.instruments import default_tagger, mel_spectrogram
-from acestep_lab.listen.key import key
+from acestep_lab.listen.key import chroma_frames, has_notes, key_of, profile_of
 from acestep_lab.listen.meter import meter
 from acestep_lab.listen.spectra import Sound
 from acestep_lab.listen.tempo import tempo
@@ -76,7 +76,8 @@ def analyze(sound: Take | Sound, bpm: float | None = None, beats: BeatTracker | 
     if sound.samples.shape[-1] < sound.rate:
         raise SourceError("A sound shorter than a second has no tempo, key or meter to measure; take a longer one.")
     speed, strength = tempo(sound)
-    name, lead = key(sound)
+    harmony = chroma_frames(sound)
+    name, lead = key_of(profile_of(harmony))
     sign, certainty = meter(sound, bpm or speed)
     trust, tagger, picture = shipped(), default_tagger(), mel_spectrogram(sound)
     strange = trust.strangeness(picture)
@@ -85,7 +86,8 @@ def analyze(sound: Take | Sound, bpm: float | None = None, beats: BeatTracker | 
         bpm=round(speed, 1), pulse=strength, keyscale=name, key_confidence=lead, timesignature=sign, meter_confidence=certainty,
         loudness=_loudness(sound), instruments=tuple((stem, trust.instrument(share, strange)) for stem, share in said),
         tempo_probability=trust.probability("tempo", strength, strange), strangeness=strange,
-        key_probability=trust.probability("key", lead, strange), meter_probability=trust.probability("meter", certainty, strange),
+        key_probability=trust.probability("key", lead, strange, has_notes(harmony)),
+        meter_probability=trust.probability("meter", certainty, strange),
     )  # fmt: skip
     return _with_beats(found, sound, beats or named_tracker())
 

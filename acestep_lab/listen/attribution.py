@@ -6,7 +6,7 @@ a change of the noise alone: what moves the music less than that is no more than
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -388,10 +388,10 @@ def attention_of(
     return WordAttention(tuple(caption[first:last] for first, last in found), tuple(found), tuple(rows))
 
 
-def of_effects(told: Mapping[str, Any]) -> dict[str, Effect]:
+def of_effects(told: object) -> dict[str, Effect]:
     """Effects that were kept, by their keys; those that cannot be read are left out, and measured anew."""
     found = {}
-    for key, data in told.items():
+    for key, data in checks.mapping("Effects", told).items():
         try:
             found[key] = effect_from(data)
         except RecipeError:

@@ -51,8 +51,10 @@ class Calibration:
         distance = float(np.linalg.norm((profile(spectrogram) - self.centre) @ self.whiten))
         return float(np.clip(distance / self.usual - 1, 0, 5))
 
-    def probability(self, measure: str, strength: float, strange: float) -> float:
-        """How likely a measure ("tempo", "key", "meter") of this strength is right."""
+    def probability(self, measure: str, strength: float, strange: float, there: bool = True) -> float:
+        """How likely a measure ("tempo", "key", "meter") of this strength is right; `there`: whether there is any to measure."""
+        if not there:
+            return LOWEST
         bias, slope, loss = self.curves[MEASURES.index(measure)]
         odds = (bias + slope * strength + loss * strange) / (1 + max(0.0, strange - FURTHEST))
         return float(np.clip(sigmoid(odds), LOWEST, HIGHEST))

@@ -17,7 +17,7 @@ from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError, SourceError, shown
 from acestep_lab.listen.analysis import Analysis
-from acestep_lab.listen.key import same_key
+from acestep_lab.listen.key import key_relation
 from acestep_lab.listen.mel_levels import Levels, difference, mel_levels, summary
 from acestep_lab.listen.segmentation import HeardSection, heard_sections
 from acestep_lab.listen.tempo import same_tempo
@@ -37,8 +37,10 @@ SAME_START = 1.0
 """Seconds by which a section may begin earlier or later and still be the same."""
 INTERVALS = ("", "a semitone", "a whole tone", "a minor third", "a major third", "a fourth", "a tritone")
 _WHERE = {"low": "in the lows", "middle": "in the middle", "high": "in the highs", "all": "everywhere"}
+_KEYS = {"same": "the same", "relative": "its relative", "parallel": "its parallel"}
 _HOW = {"louder": "louder", "quieter": "quieter", "both": "changed"}
 TOO_SHORT = "too short to measure"
+ASKED = "asked: "
 
 
 class Row(NamedTuple):
@@ -49,6 +51,11 @@ class Row(NamedTuple):
     one: str = ""
     other: str = ""
     """The figures of both."""
+
+    @property
+    def quotes(self) -> bool:
+        """Whether its figures are what somebody wrote, which nobody translates."""
+        return self.what == "lyrics" or self.what.startswith(ASKED)
 
 
 class SungLines(NamedTuple):
@@ -131,9 +138,9 @@ class TakeComparison(Comparison):
         """Every difference in words and figures, those of the sound first."""
         rows = [self._sound(), self._spectrum(), self._loudness(), *self._measured(), self._sections(), *self._lyrics()]
         asked = [
-            Row(f"asked: {name}", "differs", shown(left), shown(right)) for name, (left, right) in self.fields.items()
+            Row(f"{ASKED}{name}", "differs", shown(left), shown(right)) for name, (left, right) in self.fields.items()
         ]
-        return (*(row for row in rows if row is not None), *(row for row in asked if row.what != "asked: lyrics"))
+        return (*(row for row in rows if row is not None), *(row for row in asked if row.what != f"{ASKED}lyrics"))
 
     def __str__(self) -> str:
         wide = max(len(row.what) for row in self.rows)
@@ -235,24 +242,21 @@ def _tempo_words(one: Analysis, other: Analysis) -> str:
 
 
 def _key_words(one: Analysis, other: Analysis) -> str:
-    if same_key(one.keyscale, other.keyscale):
-        return "the same"
+    if "key" in one.unsure or "key" in other.unsure:
+        return "unsure"
+    relation = key_relation(one.keyscale, other.keyscale)
+    if relation in _KEYS:
+        return _KEYS[relation]
     (left, was_minor), (right, is_minor) = (key_parts(found.keyscale) for found in (one, other))
-    step = (right - left) % 12
     if was_minor != is_minor:
-        return (
-            "its relative"
-            if step == (3 if was_minor else 9)
-            else "its parallel"
-            if step == 0
-            else "another key and mode"
-        )
+        return "another key and mode"
+    step = (right - left) % 12
     return f"{INTERVALS[min(step, 12 - step)]} {'up' if step <= 6 else 'down'}"
 
 
 def _set_words(one: Sequence[str], other: Sequence[str]) -> str:
     new, gone = sorted(set(other) - set(one)), sorted(set(one) - set(other))
-    told = [*([f"with {', '.join(new)}"] if new else []), *([f"without {', '.join(gone)}"] if gone else [])]
+    told = [*([f"adds {', '.join(new)}"] if new else []), *([f"lacks {', '.join(gone)}"] if gone else [])]
     return "; ".join(told) or "the same"
 
 

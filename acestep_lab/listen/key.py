@@ -78,7 +78,12 @@ def _folded(place: np.ndarray, weight: np.ndarray, count: int) -> np.ndarray:
 
 def chroma(audio: Sound) -> np.ndarray:
     """Pitch-class profile of the whole sound, `[12]`, summing to one (zeros for silence)."""
-    total = chroma_frames(audio).sum(axis=0)
+    return profile_of(chroma_frames(audio))
+
+
+def profile_of(frames: np.ndarray) -> np.ndarray:
+    """Pitch-class profile `[12]` of a chroma `[frames, 12]`."""
+    total: np.ndarray = frames.sum(axis=0)
     return total / max(total.sum(), 1e-12)
 
 
@@ -99,6 +104,26 @@ def key_of(profile: np.ndarray) -> tuple[str, float]:
     return name, float(scores[best] - scores[order[-2]])
 
 
+FEWEST, MOST, MOST_WANDERING = 6.0, 11.5, 10.8
+"""Pitch classes that a sound with a key has at least and at most, by the entropy of its chroma; at most where nothing stays."""
+STAYS = 0.6
+"""Of its chroma, the share that may have moved within a second for it to have stayed."""
+
+
+def has_notes(frames: np.ndarray) -> bool:
+    """Whether there are notes to have a key from, by the chroma `[frames, 12]`: a hum has too few, noise all of them alike, and what
+    glides stays on none.
+    """
+    total = frames.sum(axis=1, keepdims=True)
+    if not total.any():
+        return False
+    mean = frames.sum(axis=0) / total.sum()
+    classes = float(np.exp(-(mean[mean > 0] * np.log(mean[mean > 0])).sum()))
+    each, second = frames / np.maximum(total, 1e-9), min(12, len(frames) - 1)
+    moved = float(np.abs(each[second:] - each[: len(each) - second]).sum(axis=1).mean()) / 2
+    return FEWEST <= classes <= (MOST_WANDERING if moved > STAYS else MOST)
+
+
 def key(audio: Sound) -> tuple[str, float]:
     """The key a sound is in and how sure that is, as its lead over the second best."""
     return key_of(chroma(audio))
@@ -107,6 +132,17 @@ def key(audio: Sound) -> tuple[str, float]:
 def same_key(one: str, other: str) -> bool:
     """Whether two names mean one key: "C# minor" and "Db minor" do."""
     return key_parts(one) == key_parts(other)
+
+
+def key_relation(one: str, other: str) -> str:
+    """How two keys lie to one another: "same", "fifth" (up or down, of one mode), "relative", "parallel" or "other"."""
+    (first, minor), (then, is_minor) = key_parts(one), key_parts(other)
+    away = (then - first) % 12
+    if minor == is_minor:
+        return {0: "same", 7: "fifth", 5: "fifth"}.get(away, "other")
+    if away == 0:
+        return "parallel"
+    return "relative" if away == (3 if minor else 9) else "other"
 
 
 def scale_mass(audio: Sound, keyscale: str) -> float:

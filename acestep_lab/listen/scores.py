@@ -27,23 +27,22 @@ import numpy as np
 
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.key import key_relation
 from acestep_lab.listen.segmentation import HeardSection
 from acestep_lab.listen.timed_lyrics import Alignment, Timed
 from acestep_lab.prompt import checks
-from acestep_lab.prompt.vocabulary import STEMS, TIMESIGNATURES, key_parts
+from acestep_lab.prompt.vocabulary import STEMS, TIMESIGNATURES
 
 SAME_TEMPO = 0.03
 """A tempo within this share of what was asked for is as asked."""
 TEMPI = (60.0, 180.0)
 SURE_PULSE, SURE_KEY, SURE_METER = 0.15, 0.05, 0.5
 """Below these a tempo (by its beat, 0 to 1), a key (by its lead, 0 to about 0.5) and a meter (0 to 1) are called unsure."""
-KEY_WEIGHTS = {
-    "as asked": 1.0,
-    "a fifth off": 0.5,
-    "the relative key": 0.3,
-    "the parallel key": 0.2,
-    "another key": 0.0,
-}
+KEY_SAID = {
+    "same": "as asked", "fifth": "a fifth off", "relative": "the relative key", "parallel": "the parallel key",
+    "other": "another key",
+}  # fmt: skip
+KEY_WEIGHTS = dict(zip(KEY_SAID.values(), (1.0, 0.5, 0.3, 0.2, 0.0), strict=True))
 KEY_CHANCE = (1.0 + 2 * 0.5 + 0.3 + 0.2) / 24
 EVEN = 0.5
 """What no evidence gives: of two, one."""
@@ -104,6 +103,13 @@ class Scores:
     measures: Mapping[str, float] = field(default_factory=dict)
     """What was measured on the way: fields of an `Analysis` that are numbers, without those that are not finite."""
 
+    @property
+    def unsure(self) -> tuple[str, ...]:
+        """Which of them the ear does not trust: of "tempo", "key" and "meter" those."""
+        return tuple(
+            name for name in ("tempo", "key", "meter") if any(row.name == name and not row.sure for row in self.rows)
+        )
+
     def __getitem__(self, name: str) -> Score:
         for row in self.rows:
             if row.name == name:
@@ -153,9 +159,9 @@ def _share(name: str, value: object) -> float | None:
     return None if value is None else checks.real(f"The {name} of a score", value, 0.0, 1.0)
 
 
-def nothing(name: str, why: str, heard: str = "") -> Score:
+def nothing(name: str, why: str, heard: str = "", sure: bool = True) -> Score:
     """A row that cannot be said, and why; perhaps something is heard all the same."""
-    return Score(name, None, heard=heard, why=why)
+    return Score(name, None, heard=heard, sure=sure, why=why)
 
 
 def measures_of(found: Analysis) -> dict[str, float]:
@@ -165,6 +171,17 @@ def measures_of(found: Analysis) -> dict[str, float]:
 
 
 # -- asked against heard
+
+
+def is_sure(found: Analysis, name: str) -> bool:
+    """Whether the ear trusts itself with "tempo", "key" or "meter"; where a machine says no probability, by how strong it is."""
+    if getattr(found, f"{name}_probability") is not None:
+        return name not in found.unsure
+    strong = {
+        "tempo": found.pulse >= SURE_PULSE, "key": found.key_confidence >= SURE_KEY,
+        "meter": found.meter_confidence >= SURE_METER,
+    }  # fmt: skip
+    return strong[name]
 
 
 def tempo_said(asked: float, heard: float) -> str:
@@ -177,24 +194,18 @@ def tempo_said(asked: float, heard: float) -> str:
 
 def key_said(asked: str, heard: str) -> str:
     """How a key that is heard lies to the one that was asked for, in words: a row of `KEY_WEIGHTS`."""
-    (wanted, minor), (found, is_minor) = key_parts(asked), key_parts(heard)
-    away = (found - wanted) % 12
-    if minor == is_minor:
-        return {0: "as asked", 7: "a fifth off", 5: "a fifth off"}.get(away, "another key")
-    if away == 0:
-        return "the parallel key"
-    return "the relative key" if away == (3 if minor else 9) else "another key"
+    return KEY_SAID[key_relation(asked, heard)]
 
 
 def tempo_row(asked: float | None, found: Analysis) -> Score:
     """How the tempo is as asked."""
     if asked is None:
-        return nothing("tempo", "No tempo was asked for.", f"{found.bpm:.0f} bpm")
+        return nothing("tempo", "No tempo was asked for.", f"{found.bpm:.0f} bpm", is_sure(found, "tempo"))
     said = tempo_said(asked, found.bpm)
     value = 1.0 if said == "as asked" else 0.5 if said.endswith("asked") else 0.0
     spans = ((1.0, 1.0), (2.0, 0.5), (0.5, 0.5))
     chance = sum(weight * _chance_of(asked * ratio) for ratio, weight in spans)
-    return Score("tempo", value, said, f"{asked:g} bpm", f"{found.bpm:.0f} bpm", chance, found.pulse >= SURE_PULSE)
+    return Score("tempo", value, said, f"{asked:g} bpm", f"{found.bpm:.0f} bpm", chance, is_sure(found, "tempo"))
 
 
 def _chance_of(bpm: float) -> float:
@@ -206,18 +217,17 @@ def _chance_of(bpm: float) -> float:
 def key_row(asked: str | None, found: Analysis) -> Score:
     """How the key is as asked."""
     if not asked:
-        return nothing("key", "No key was asked for.", found.keyscale)
+        return nothing("key", "No key was asked for.", found.keyscale, is_sure(found, "key"))
     said = key_said(asked, found.keyscale)
-    sure = found.key_confidence >= SURE_KEY
-    return Score("key", KEY_WEIGHTS[said], said, asked, found.keyscale, KEY_CHANCE, sure)
+    return Score("key", KEY_WEIGHTS[said], said, asked, found.keyscale, KEY_CHANCE, is_sure(found, "key"))
 
 
 def meter_row(asked: str | None, found: Analysis) -> Score:
     """Whether the meter is as asked."""
     if not asked:
-        return nothing("meter", "No meter was asked for.", found.timesignature)
+        return nothing("meter", "No meter was asked for.", found.timesignature, is_sure(found, "meter"))
     same = str(asked) == found.timesignature
-    said, sure = "as asked" if same else "another meter", found.meter_confidence >= SURE_METER
+    said, sure = "as asked" if same else "another meter", is_sure(found, "meter")
     return Score("meter", float(same), said, str(asked), found.timesignature, 1 / len(TIMESIGNATURES), sure)
 
 

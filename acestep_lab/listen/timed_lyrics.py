@@ -5,6 +5,7 @@ Knows text and seconds; nobody listens here.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -129,11 +130,10 @@ class Alignment:
         given = checks.mapping("An alignment", data)
         checks.known_fields("An alignment", given, {one.name for one in fields(cls)})
         timed = {name: _timed(name, given.get(name, [])) for name in ("lines", "words", "sections")}
-        scores = given.get("scores")
         return cls(
             **timed,
             remarks=tuple(checks.text("A remark", one) for one in checks.sequence("Remarks", given.get("remarks", []))),
-            scores=None if scores is None else checks.plain("Scores", checks.mapping("Scores", scores)),
+            scores=None if given.get("scores") is None else _scores(given["scores"]),
             heard=checks.truth("heard", given.get("heard", True)),
             lyrics=checks.text("The lyrics", given.get("lyrics", "")),
         )
@@ -167,6 +167,19 @@ def _read(what: str, row: object) -> Timed:
     )
 
 
+def _scores(told: object) -> dict[str, Any]:
+    """Scores as `lyric_scores` gives them: shares, those of chance and of the reference one level down, and whether the words fit."""
+    found: dict[str, Any] = {}
+    for name, value in checks.mapping("Scores", told).items():
+        if checks.is_a(value, dict):
+            found[name] = {
+                key: None if one is None else checks.share(f"The score {key}", one) for key, one in value.items()
+            }
+        else:
+            found[name] = checks.truth("fits", value) if name == "fits" else checks.share(f"The score {name}", value)
+    return found
+
+
 # -- files of players
 
 
@@ -187,7 +200,7 @@ def _escaped(text: str) -> str:
 
 def _lrc_lines(alignment: Alignment, words: bool) -> Iterator[str]:
     found = alignment.found
-    for line, after in zip(found, [*found[1:], None], strict=True):
+    for line, after in itertools.zip_longest(found, found[1:]):
         yield f"[{_stamp(line.start)}]{_with_words(alignment, line) if words else line.text}"
         if after is None or after.start - line.end >= GAP_SECONDS:
             yield f"[{_stamp(line.end)}]"

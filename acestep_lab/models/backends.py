@@ -112,6 +112,13 @@ def row_of(facts: DeviceFacts) -> Backend:
     return BY_NAME.get(facts.kind, BY_NAME["cuda"])
 
 
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """In what a device works out what wants to be exact: float64 where it has it."""
+    import torch
+
+    return torch.float64 if backend_of(device).float64 else torch.float32
+
+
 def backend_of(device: torch.device) -> Backend:
     """The row of a device that is here."""
     return row_of(DeviceFacts.of(device))

@@ -8,10 +8,12 @@ instead of its name::
     ComponentSpec("lm", 3_700_000_000, "planner", label="LM", optional=True)
     ComponentSpec("t5", 438_000_000)                        # an encoder: read once before the loop
 
-The estimates of working memory are from the reference's planner constants or measured on its modules: 0.3 GB per take and pass
-for each minute of a loop of 3.15 GB of weights, growing with their root (0.5 at 8.3 GB); 75 MB for each second of a tile
-of a decoder of 0.34 GB; of a planner its key-value cache (0.6, 1.0, 1.6 GB at 0.6B, 1.7B, 4B). They have been checked
-against tables, not against a card. An engine that knows better says so (`working`).
+The estimates of working memory are traced: every component at its published size on a pretended card, by the engines' own code
+(`python -m tests.benchmarks.tier_table`). Of a loop of 3.15 GB, each take and pass holds the keys and values of 769 states of words
+in 24 layers (84 MB) and 32 MB for each minute, both growing with the root of the weights; of a decoder 14 thousandths of its weights
+for each latent frame of a tile (the last stage's activation, worked out in float32); of a planner, for each take, the keys and values
+of two rows (guidance) and those of the prompt they were made from: 115 kB a token, 300 tokens a minute. An engine that knows better
+says so (`working`).
 """
 
 from __future__ import annotations
@@ -28,10 +30,20 @@ ROLES = ("encoder", "loop", "decoder", "planner")
 """What a component does in a render: reads words, sounds or codes once before the loop; works at every step of it; turns
 latents into sound (wanted beside the loop by whoever listens to a step); writes the plan, token by token."""
 
-LOOP_BYTES_PER_MINUTE, LOOP_MEASURED_AT = 0.3e9, 3.15e9  # for each take and pass, at bf16 weights of so many bytes
-DECODER_SHARE_PER_FRAME = 0.003 / 0.34  # of a decoder's weights, for each latent frame of a tile
-CACHE_BYTES, CACHE_SHARE = int(0.4e9), 0.15  # a cache of 4k tokens: so much, and so much of the planner's weights
-ENCODER_SHARE = 0.1  # of the weights, over a few hundred tokens
+LOOP_BYTES_PER_TAKE, LOOP_BYTES_PER_MINUTE, LOOP_MEASURED_AT = (
+    84e6,
+    32e6,
+    3.15e9,
+)  # for each pass, at so many bytes in bf16
+DECODER_SHARE_PER_FRAME = 0.0138  # of a decoder's weights, for each latent frame of a tile
+FRAMES_PER_SECOND = 25.0  # of the latents of a decoder that says nothing else
+TOKEN_BYTES, TOKEN_SHARE = (
+    114_688,
+    1e-4,
+)  # keys and values of a token (28 layers, 8 heads of 128), of a tiny planner such a share
+ROWS, PROMPT_TOKENS, TOKENS_PER_MINUTE = 2, 950, 300
+"""Of a planner: rows of a take, and tokens of each; half of the prompt's are the room it is read in, held while the rows are made."""
+ENCODER_SHARE = 0.04  # of the weights, over a few hundred tokens
 
 
 @dataclass(frozen=True)
@@ -39,24 +51,37 @@ class WorkingMemory:
     """Bytes a component takes besides its weights while it works, at two bytes a number."""
 
     fixed: float = 0.0
-    per_minute: float = 0.0  # for each take and each pass of a step; a piece shorter than a minute counts as one
+    per_minute: float = 0.0  # for each minute of each take and each pass of a step
     per_tile_frame: float = 0.0  # for each latent frame decoded in one go
+    per_take: float = 0.0  # for each take and each pass of a step, however long it is
+    frames_per_second: float = math.inf  # of a latent; a piece shorter than a tile is its own tile
 
     def bytes(self, seconds: float, takes: int, passes: int, tile_frames: int) -> float:
         """Bytes for so many takes of so many seconds, each step in so many passes, decoded in tiles of so many frames."""
-        minutes = takes * passes * max(1.0, seconds / 60)
-        return self.fixed + self.per_minute * minutes + self.per_tile_frame * tile_frames
+        each = self.per_take + self.per_minute * seconds / 60
+        return (
+            self.fixed
+            + each * takes * passes
+            + self.per_tile_frame * min(tile_frames, seconds * self.frames_per_second)
+        )
 
     @classmethod
     def usual(cls, role: str, size: int) -> WorkingMemory:
         """What a component of this role and of so many bytes (bf16) usually takes."""
         if role == "loop":
-            return cls(per_minute=LOOP_BYTES_PER_MINUTE * math.sqrt(size / LOOP_MEASURED_AT))
+            larger = math.sqrt(size / LOOP_MEASURED_AT)
+            return cls(per_minute=LOOP_BYTES_PER_MINUTE * larger, per_take=LOOP_BYTES_PER_TAKE * larger)
         if role == "decoder":
-            return cls(per_tile_frame=size * DECODER_SHARE_PER_FRAME)
+            return cls(per_tile_frame=size * DECODER_SHARE_PER_FRAME, frames_per_second=FRAMES_PER_SECOND)
         if role == "planner":
-            return cls(fixed=min(CACHE_BYTES, size) + CACHE_SHARE * size)
+            return cls.of_cache(min(TOKEN_BYTES, size * TOKEN_SHARE))
         return cls(fixed=size * ENCODER_SHARE)
+
+    @classmethod
+    def of_cache(cls, token_bytes: float) -> WorkingMemory:
+        """What a planner takes whose keys and values are so many bytes a token."""
+        each = ROWS * token_bytes
+        return cls(per_take=each * PROMPT_TOKENS, per_minute=each * TOKENS_PER_MINUTE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +127,7 @@ class ComponentSpec:
     def working_bytes(self, seconds: float, takes: int, passes: int, tile_frames: int) -> float:
         """Bytes besides its weights while it works, at two bytes a number."""
         working = self.working or WorkingMemory.usual(self.role, self.bytes)
-        return working.bytes(seconds, takes, passes, tile_frames)
+        return working.bytes(seconds, takes, passes if self.role == "loop" else 1, tile_frames)
 
 
 def checked(components: Iterable[ComponentSpec]) -> tuple[ComponentSpec, ...]:

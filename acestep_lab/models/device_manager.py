@@ -24,9 +24,10 @@ import gc
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
@@ -35,7 +36,9 @@ from acestep_lab._libraries import diffusers_hooks
 from acestep_lab.errors import MachineError, shown
 from acestep_lab.models import storage, threads
 from acestep_lab.models.component_spec import ComponentSpec
+from acestep_lab.models.lanes import WORK, Lanes, Watch, at_work, lanes_of, watching
 from acestep_lab.models.memory_plan import MemoryPlan, budget, gb, is_small
+from acestep_lab.models.pinned import Homes, Streamed
 from acestep_lab.models.shared_memory_plan import CheckpointCost, Place, SharedMemoryPlan
 from acestep_lab.models.tiers import Machine, ram_bytes
 from acestep_lab.prompt.checks import is_a
@@ -59,37 +62,66 @@ class Mover(Protocol):
 
 
 class DeviceMover:
-    """Carries modules between RAM and a torch device."""
+    """Carries modules between RAM and a torch device. With `lanes`, copies run beside the work, from pinned memory (`pinned.py`),
+    of which no more than `most_pinned` bytes are taken.
+    """
 
-    def __init__(self, device: str | torch.device, fraction: float | None = None):
-        self.device = torch.device(device)
+    def __init__(
+        self, device: str | torch.device, fraction: float | None = None, lanes: Lanes | None = None,
+        most_pinned: float = math.inf,
+    ):  # fmt: skip
+        self.device, self.lanes = torch.device(device), lanes
+        self.titles: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+        """What a profile calls the modules that are carried."""
+        self._homes = None if lanes is None else Homes(lanes, most_pinned)
+        self._streamed: WeakSet[Streamed] = WeakSet()  # each lives as long as its module, whose hooks are its own
         if fraction is not None and self.device.type != "cpu":
             where = () if self.device.index is None else (self.device.index,)
             getattr(torch, self.device.type).set_per_process_memory_fraction(fraction, *where)
 
     def bring(self, module: nn.Module) -> None:
-        module.to(self.device)
+        if self._homes is None or not self._homes.fetch(module, self._title(module)):
+            module.to(self.device)
 
     def park(self, module: nn.Module) -> None:
-        module.to("cpu")
+        if self._homes is None or not self._homes.keep(module, self._title(module)):
+            module.to("cpu")
+
+    def _title(self, module: nn.Module) -> str:
+        return self.titles.get(module, type(module).__name__)
 
     def stream(self, module: nn.Module, level: str) -> None:
-        """From now on only the block ("block") or layer ("leaf") at work is on the device: diffusers' group offload."""
+        """From now on only the block ("block") or layer ("leaf") at work is on the device, and with lanes the one that comes next;
+        where there are none, or too little may be pinned, diffusers' group offload brings each when it is wanted.
+        """
+        if self.lanes is not None and self._homes is not None and self._homes.can_stream(module):
+            self._streamed.add(Streamed(module, level, self.lanes, self._title(module)))
+            return
         diffusers_hooks.apply_group_offloading(
             module,
             onload_device=self.device,
             offload_device=torch.device("cpu"),
             offload_type=f"{level}_level",
             num_blocks_per_group=1 if level == "block" else None,
-            use_stream=self.device.type == "cuda",
-            low_cpu_mem_usage=True,
         )
 
     def tidy(self) -> None:
-        """Give freed memory back to the device."""
+        """Give freed memory back to the device; what is streamed and not at work is asked for its rooms."""
+        self._empty_rooms()
         gc.collect()
         if self.device.type in ("cuda", "xpu", "mps"):
             getattr(torch, self.device.type).empty_cache()
+
+    def _empty_rooms(self) -> None:
+        for streamed in list(self._streamed):
+            streamed.leave()
+
+
+class CardFull(MachineError):
+    """Memory ran out on a card whose work another one can do."""
+
+    may_be_tried_again = True
+    """The plan was not stepped down for it."""
 
 
 @dataclass(eq=False)
@@ -166,6 +198,19 @@ class EngineDevices:
         """Where this engine's components work, and where their inputs belong."""
         return self.manager.device_of(self.checkpoint)
 
+    def device_for(self, name: str) -> torch.device:
+        """Where one component works, and where its inputs belong: of several cards, its own."""
+        return self.manager.device_for(name, self.checkpoint)
+
+    @property
+    def lanes(self) -> Lanes | None:
+        """What lets a card copy while it works; None where there is one lane."""
+        return self.manager.lanes_of(self.checkpoint)
+
+    def watched(self) -> AbstractContextManager[Watch]:
+        """For a time, write down what is copied and what works meanwhile."""
+        return self.manager.watched()
+
     @property
     def on_device(self) -> tuple[str, ...]:
         """This engine's components that are on the device now."""
@@ -193,6 +238,8 @@ class DeviceManager:
         self.peak_on_device = 0
         self.loading = ""
         """The component whose weights are coming to the device now; "" where none are."""
+        self.gives_up: Callable[[], bool] = lambda: False
+        """Whether memory that runs out ends the work (CardFull), since another card does it, instead of stepping down."""
         self._open = {checkpoint: _Open(build, memory_plan)}
         self._mover_for = mover or device_mover
         self._movers: dict[str, Mover] = {}
@@ -297,6 +344,20 @@ class DeviceManager:
         plan = self.plan_of(checkpoint)
         return torch.device(getattr(self._mover(plan), "device", plan.device))
 
+    def lanes_of(self, checkpoint: str | None = None) -> Lanes | None:
+        """The lanes of the device a checkpoint's components work on."""
+        return _lanes(self._mover(self.plan_of(checkpoint)))
+
+    @contextmanager
+    def watched(self) -> Iterator[Watch]:
+        """For a time, write down what is copied on every device and what works meanwhile."""
+        with watching(Watch(), filter(None, map(_lanes, self._movers.values()))) as watch:
+            yield watch
+
+    def device_for(self, name: str, checkpoint: str | None = None) -> torch.device:
+        """Where one component works: here where all of its checkpoint do."""
+        return self.device_of(checkpoint)
+
     @property
     def device(self) -> torch.device:
         """Where the first checkpoint's components work."""
@@ -347,7 +408,8 @@ class DeviceManager:
         with self._lock, self._watching(key):
             loaded = self._stepping_down(key, name, lambda: self._enter((key, name)))
             try:
-                yield loaded.module
+                with _current(self.device_of(key)), at_work(_lanes(loaded.mover), WORK, name):
+                    yield loaded.module
             finally:
                 loaded.entered -= 1
 
@@ -396,6 +458,10 @@ class DeviceManager:
         with self._lock:
             key = self._key(checkpoint)
             plan = self.plans[key]
+            if self.gives_up():
+                raise CardFull(
+                    f"Memory ran out{f' in the {name}' if name else ''} on {plan.device_title}. {trouble}".strip()
+                )
             lower = plan.step_down(name)
             if lower is None:
                 self.free()
@@ -521,6 +587,8 @@ class DeviceManager:
         loaded = self._loaded.get(place) or self._built(place, plan)
         self._loaded[place] = loaded
         loaded.device, loaded.mover = plan.device, self._mover(plan)
+        if isinstance(loaded.mover, DeviceMover):
+            loaded.mover.titles[loaded.module] = name
         if loaded.stored == "full":
             loaded.stored = plan.stored(name)
             storage.store(loaded.module, loaded.stored)
@@ -694,9 +762,22 @@ def _named(modules: Iterable[_Loaded]) -> Iterator[Place]:
     yield from (min(one.users) for one in modules)
 
 
+def _current(device: torch.device) -> AbstractContextManager[Any]:
+    """Let one of several cards be the current one of this thread: streams, graphs and kernels that torch compiles are made there."""
+    if device.type not in ("cuda", "xpu") or device.index is None:
+        return nullcontext()
+    found: AbstractContextManager[Any] = getattr(torch, device.type).device(device)
+    return found
+
+
 def device_mover(plan: MemoryPlan) -> DeviceMover:
     """The carrier for a plan's device, capped where a smaller card is simulated."""
-    return DeviceMover(plan.device, plan.machine.fraction)
+    return DeviceMover(plan.device, plan.machine.fraction, lanes_of(torch.device(plan.device)), plan.most_pinned_bytes)
+
+
+def _lanes(mover: Mover) -> Lanes | None:
+    """The lanes of a carrier; one that carries nothing itself (a test's) has none."""
+    return mover.lanes if isinstance(mover, DeviceMover) else None
 
 
 def _change(before: MemoryPlan, after: MemoryPlan) -> str:

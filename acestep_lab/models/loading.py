@@ -22,7 +22,7 @@ from acestep_lab._libraries import transformers
 from acestep_lab.errors import CheckpointError, LabError, NotFoundError, shown
 from acestep_lab.models import catalog, published_layout, weights
 from acestep_lab.models.catalog import Row
-from acestep_lab.models.component_spec import ComponentSpec
+from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import Entry, read_config, read_json, short
@@ -232,7 +232,15 @@ def component_specs(checkpoint: Checkpoint) -> tuple[ComponentSpec, ...]:
     headers, nothing is loaded. The DiT is never shared: adapters and int8 change it in place.
     """
     contents = {name: checkpoint.content(name) for name in checkpoint.components if name != "dit"}
-    return specs_of_sizes(checkpoint.sizes(2), contents)
+    specs = specs_of_sizes(checkpoint.sizes(2), contents)
+    return tuple(replace(one, working=_cache(checkpoint)) if one.name == "lm" else one for one in specs)
+
+
+def _cache(checkpoint: Checkpoint) -> WorkingMemory:
+    """What the planner's keys and values take, by its config."""
+    config, where = checkpoint.config("lm"), checkpoint.lm_name
+    layers, heads = (weights.whole_number(config, name, where) for name in ("num_hidden_layers", "num_key_value_heads"))
+    return WorkingMemory.of_cache(2 * 2 * layers * heads * weights.whole_number(config, "head_dim", where, 128))
 
 
 def _named(asked: object) -> str | Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,7 @@ from acestep_lab.models.tiers import (
     Tier,
     asked_dtype,
 )
+from acestep_lab.settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -35,12 +37,22 @@ if TYPE_CHECKING:
 SAFETY_BYTES = GB // 2
 SAFETY_SHARE = 0.1  # of a card's memory, or of what is used of the RAM: what an allocator loses to gaps
 
-STREAM_SHARE = {
-    "block": 0.2,
-    "leaf": 0.12,
-}  # of the stored weights: what is on the device while a component is streamed
+STREAM_SHARE = {"block": 0.2, "leaf": 0.12}
+"""Of the stored weights: what is on the device while a component is streamed. Two rooms that take turns and what is in no block: of the
+2B transformer 0.12 and 0.03."""
+READING_STREAM_SHARE = {"block": 0.32, "leaf": 0.27}
+"""The same of an encoder, whose table of words is a quarter of it and cannot be divided."""
+
+LANES = ("cuda", "xpu")
+"""Kinds of machine that copy while they work, from memory that is pinned and into two rooms that take turns: counted in the shares."""
+PINNED_SHARE = 0.5
+"""Of the RAM: pinned memory is taken from every other program."""
+SOUND_FRAME_BYTES = 1920 * 2 * 4
+"""Of a piece of sound, for each latent frame: samples, channels, float32."""
 
 TILES = (1536, 1024, 512, 256, 128, 64)  # latent frames
+WIDE_TILE = 256
+"""Below this a tile's context is most of its work (9 frames to either side of 64: a quarter more), so that components rather take turns."""
 LENGTHS = (600.0, 480.0, 360.0, 240.0, 180.0, 120.0, 60.0, 30.0)  # seconds
 NOMINAL_SECONDS = 240.0  # planned for where no recipe says how long
 SMALL_CHECKPOINT = GB  # bytes; below this a CPU computes in full precision, since there is no speed to win
@@ -72,11 +84,22 @@ class MemoryPlan:
     without: tuple[ComponentSpec, ...] = ()  # what has no room here at all
     own_longest: float = math.inf  # seconds: the checkpoint's own limit, whatever the machine
     waiting_bytes: int = 0  # of other checkpoints open beside this one, whose components wait in the same RAM
+    tile_is_final: bool = False  # memory has run out: a decoder takes no larger tile, however much is free
+    beside: tuple[
+        MemoryPlan, ...
+    ] = ()  # of this checkpoint's components that work on other cards, a plan for each card
+    spread: str = ""  # how the takes of a run are shared with other cards, as a sentence; "" where they are not
 
     @property
     def device(self) -> str:
         """The torch device the components work on."""
         return "cpu" if self.level is LAST_RESORT else self.machine.device
+
+    @property
+    def device_title(self) -> str:
+        """The card in sentences: "cuda:1 (24 GB)", of one that is simulated too."""
+        machine = self.machine
+        return f"{machine.kind}:{machine.index or 0} ({machine.gigabytes:.0f} GB)"
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -122,10 +145,14 @@ class MemoryPlan:
             raise MachineError(f"The {name} does not fit into this machine. {self.summary()}.")
         raise MachineError(f"No component is called {shown(name)}; this checkpoint has {', '.join(self.names)}.")
 
+    def part(self, name: str) -> MemoryPlan:
+        """The plan of the card where a component works: this one, or one beside it."""
+        return next((plan for plan in (self, *self.beside) if name in plan.names), self)
+
     @property
     def left_out(self) -> tuple[str, ...]:
         """The components that have no room here, by name."""
-        return tuple(component.name for component in self.without)
+        return tuple(component.name for plan in (self, *self.beside) for component in plan.without)
 
     @property
     def at_once(self) -> int:
@@ -152,23 +179,68 @@ class MemoryPlan:
         """What a component takes of the memory while it is on the device."""
         component = self.component(name)
         share = component.share(self.stored(name))
-        return int(component.bytes * (share or self._scale(name)) * STREAM_SHARE.get(self.mechanism(name), 1.0))
+        return int(component.bytes * (share or self._scale(name)) * self._stream_share(name))
+
+    def _stream_share(self, name: str) -> float:
+        """How much of a component's weights is on the device at once while it works."""
+        shares = READING_STREAM_SHARE if self.component(name).role == "encoder" else STREAM_SHARE
+        return shares.get(self.mechanism(name), 1.0)
 
     def working_bytes(self, name: str) -> int:
         """What a component takes besides its weights while it works."""
         working = self.component(name).working_bytes(self.seconds, self.takes, self.passes, self.tile_frames)
         return int(working * self._scale(name))
 
+    def bytes_per_frame(self, name: str) -> float:
+        """What each latent frame of a tile takes of a component's work, as it was traced."""
+        one, two = (replace(self, tile_frames=frames).working_bytes(name) for frames in (1, 2))
+        return two - one
+
+    def room_bytes(self, name: str) -> int:
+        """What a component may take besides its weights while it works: what the driver, a margin and weights leave."""
+        beside = [self.device_bytes(other) for other in self.names if self.mechanism(other) == "resident"]
+        moving = [self.device_bytes(other) for other in self.names if self.mechanism(other) != "resident"]
+        own = self.device_bytes(name) if self.mechanism(name) != "resident" else max(moving, default=0)
+        weights = sum(beside) + own
+        return self.have_bytes - overhead(self.machine, weights) - weights
+
+    @property
+    def pinned_bytes(self) -> int:
+        """The RAM that copies to a card and from it would pin: components that come and go, and two pieces of sound."""
+        if self.machine.kind not in LANES:
+            return 0
+        moving = [name for name in self.names if self.mechanism(name) != "resident"]
+        weights = sum(self.device_bytes(name) / self._stream_share(name) for name in moving)
+        return int(weights) + 2 * self.tile_frames * SOUND_FRAME_BYTES
+
+    @property
+    def most_pinned_bytes(self) -> float:
+        """How much of the RAM may be pinned: what the setting `pinned` says, else half of it; nothing where components wait on disk."""
+        if self.parked == "disk":
+            return 0.0
+        asked = Settings.read().value("pinned")
+        return float(asked) * GB if asked else PINNED_SHARE * (self.machine.ram_bytes or math.inf)
+
     @property
     def need_bytes(self) -> int:
         """The most that is in use at any time, the driver and a margin included."""
+        peak = self._most_bytes
+        return peak + overhead(self.machine, peak)
+
+    @property
+    def use_bytes(self) -> int:
+        """The most that is in use at any time, the driver included and no margin."""
+        return self._most_bytes + CONTEXT_BYTES
+
+    @property
+    def _most_bytes(self) -> int:
         moving = [name for name in self.names if self.mechanism(name) != "resident"]
         staying = sum(self.device_bytes(name) for name in self.names if name not in moving)
         waiting = max((self.device_bytes(name) for name in moving), default=0)  # the last one stays until the next
         peaks = [
             staying + (0 if name in moving else waiting) + self._peak_bytes(name, name in moving) for name in self.names
         ]
-        return max(peaks, default=0) + overhead(self.machine, max(peaks, default=0))
+        return max(peaks, default=0)
 
     def _peak_bytes(self, name: str, moving: bool) -> int:
         """The most one component adds: its weights at work, or (in RAM) while they are read, before they are shrunk."""
@@ -203,7 +275,11 @@ class MemoryPlan:
             self.machine, self.components, recipe,
             takes=takes, passes=passes or self.passes, tier=self.tier, longest=self.own_longest,
         )  # fmt: skip
-        return replace(again, without=self.without, waiting_bytes=self.waiting_bytes)
+        beside = tuple(one.fit(recipe, takes, passes) for one in self.beside)
+        return replace(
+            again, without=(*self.without, *again.without), waiting_bytes=self.waiting_bytes,
+            beside=beside, spread=self.spread,
+        )  # fmt: skip
 
     def step_down(self, name: str | None = None) -> MemoryPlan | None:
         """What to try after running out of memory: a smaller tile, then fewer on the device, then more offload; None:
@@ -212,7 +288,8 @@ class MemoryPlan:
         `name` is the component that ran out; a smaller tile helps a decoder alone.
         """
         if (name is None or self.component(name).role == "decoder") and self.tile_frames > TILES[-1]:
-            return replace(self, tile_frames=next(tile for tile in TILES if tile < self.tile_frames))
+            smaller = next(tile for tile in TILES if tile < self.tile_frames)
+            return replace(self, tile_frames=smaller, tile_is_final=True)
         ladder = list(levels_for(self.machine, self.components))
         ladder += [LAST_RESORT] if self.machine.kind in LAST_RESORT.kinds else []
         lower = ladder[ladder.index(self.level) + 1 :] if self.level in ladder else []
@@ -233,14 +310,18 @@ class MemoryPlan:
     def offer(self) -> str:
         """The sentence without the machine: what can be asked for, and what has no room."""
         head = f"{self.way}; up to {minutes(self.longest_seconds)}; batch {self.batch}"
-        notes = [_no_room(component) for component in self.without]
+        notes = [f"{', '.join(one.names)} on {one.device_title}: {one.way}" for one in self.beside if one.names]
+        notes += [self.spread] if self.spread else []
+        notes += [_no_room(component) for one in (self, *self.beside) for component in one.without]
         if not self.fits:
             notes.append(f"needs about {gb(self.need_bytes)} and has {gb(self.have_bytes)}: it may run out")
+        notes += [f"{one.device_title} may run out" for one in self.beside if not one.fits]
         return "; ".join((head, *notes))
 
     def __str__(self) -> str:
         """The sentence and the table, aligned, for a terminal or a cell."""
-        last = f"Computes in {self.dtype_name} on {self.device}."
+        others = "".join(f"; {', '.join(one.names)} in {one.dtype_name} on {one.device_title}" for one in self.beside)
+        last = f"Computes in {self.dtype_name} on {self.device}{others}."
         return "\n".join((self.summary(), "", *aligned(self.table()), "", last))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -248,7 +329,8 @@ class MemoryPlan:
 
     def table(self) -> tuple[tuple[str, ...], ...]:
         """A header and a row per component: size, kept as, how it gets on the device, memory while it works."""
-        return (("component", "size", "kept as", "on device", "at work"), *map(self.row, self.names))
+        rows = (one.row(name) for one in (self, *self.beside) for name in one.names)
+        return (("component", "size", "kept as", "on device", "at work"), *rows)
 
     def row(self, name: str) -> tuple[str, ...]:
         """The row of one component in the table."""
@@ -298,9 +380,10 @@ def budget(
     fits, the leanest comes back with `fits` False and its summary says so. MachineError for what is no ComponentSpec.
     """
     tier = tier or Tier.for_machine(machine)
-    room = _Room(machine, checked(components), tier, passes).without_what_has_none()
+    asked = recipe.seconds if recipe is not None else None
+    room = _Room(machine, checked(components), tier, passes).without_what_has_none(asked or 1.0)
     allowed = min(room.longest_seconds(), longest)
-    seconds = (recipe.seconds if recipe is not None else None) or min(NOMINAL_SECONDS, allowed)
+    seconds = asked or min(NOMINAL_SECONDS, allowed)
     best = _first(room.candidates(seconds, takes))
     return replace(best, longest_seconds=allowed, batch=room.widest(seconds), own_longest=longest)
 
@@ -328,12 +411,14 @@ class _Room:
     passes: int
     without: tuple[ComponentSpec, ...] = ()
 
-    def without_what_has_none(self) -> _Room:
-        """The same without optional components that have no room to work by themselves."""
+    def without_what_has_none(self, seconds: float) -> _Room:
+        """The same without optional components that have no room to work by themselves on so many seconds."""
         for component in self.components:
-            if component.optional and len(self.components) > 1 and not self.leanest(1.0).fits_alone(component.name):
+            if component.optional and len(self.components) > 1 and not self.leanest(seconds).fits_alone(component.name):
                 others = tuple(other for other in self.components if other is not component)
-                return replace(self, components=others, without=(*self.without, component)).without_what_has_none()
+                return replace(self, components=others, without=(*self.without, component)).without_what_has_none(
+                    seconds
+                )
         return self
 
     @property
@@ -347,8 +432,11 @@ class _Room:
         """
         dtype = compute_dtype(self.machine, self.components, self.tier.dtype)
         levels = levels_for(self.machine, self.components)
-        for level in (level for level in levels if level.storage == "full" or not is_small(self.components)):
-            for tile in (tile for tile in TILES if tile <= self.tier.tile_frames):
+        kept = [level for level in levels if level.storage == "full" or not is_small(self.components)]
+        tiles = [tile for tile in TILES if tile <= self.tier.tile_frames]
+        wide = [tile for tile in tiles if tile >= WIDE_TILE] or tiles[:1]
+        for some in (wide, [tile for tile in tiles if tile not in wide]):
+            for level, tile in product(kept, some):
                 yield MemoryPlan(
                     self.machine, self.tier, level, self.components, dtype, tile, seconds, takes, self.passes,
                     preview=preview(self.tier, level, self.components), without=self.without,
@@ -416,7 +504,7 @@ def compute_dtype(machine: Machine, components: Iterable[ComponentSpec], asked: 
     if asked != "auto":
         return asked
     small = machine.device == "cpu" and is_small(components)
-    return "bf16" if machine.bf16 and not small else "float32"
+    return row_of(DeviceFacts.of_machine(machine)).dtype if machine.bf16 and not small else "float32"
 
 
 def is_small(components: Iterable[ComponentSpec]) -> bool:

@@ -1,6 +1,6 @@
 """How the model of a loop is made ready for its device and asked: compiled, recorded, in float16 with islands. Knows no family.
 
-    running = StepRunning(blocks_of, PARTS, compiler=compile_block, recorder=CudaRecorder())
+    running = StepRunning(blocks_of, PARTS, compiler=compile_block, recorder=CudaGraphs())
     running.ready(dit)                                   # when it is built, or adapters were put on it
     velocity = running.asked(dit, lambda: ask(dit), say) # at every step
 
@@ -20,7 +20,7 @@ from acestep_lab.models.backends import DeviceFacts, row_of
 from acestep_lab.models.compiling import BlockCompiling, Compiler, Say
 from acestep_lab.models.islands import Islands
 from acestep_lab.models.memory_plan import MemoryPlan
-from acestep_lab.models.step_graph import Recorder, StepGraphs
+from acestep_lab.models.recording import Recorder, StepGraphs
 
 
 @dataclass(eq=False)

@@ -327,14 +327,12 @@ def _cuda(ram: int, index: int | None = None) -> Machine:
     """A CUDA card, the first unless another is named; MachineError where it is listed and does not answer."""
     import torch
 
+    from acestep_lab.models.backends import DeviceFacts
+
     try:
         free, total = torch.cuda.mem_get_info(index)
-        hip = torch.version.hip is not None
-        bf16 = hip or torch.cuda.get_device_capability(index) >= (
-            8,
-            0,
-        )  # before Ampere: `models.backends` has its rules
-        return Machine("cuda", total, free, torch.cuda.get_device_name(index), ram, bf16, hip, index)
+        facts = DeviceFacts.of(torch.device("cuda") if index is None else torch.device("cuda", index))
+        return Machine("cuda", total, free, torch.cuda.get_device_name(index), ram, facts.bf16, facts.is_hip, index)
     except RuntimeError as reason:
         raise MachineError(
             f"A CUDA card is listed but does not answer ({str(reason).splitlines()[0]}). Restart the kernel; "

@@ -84,10 +84,10 @@ class KVCache:
 
     @staticmethod
     def stack(caches: Sequence[KVCache], capacity: int) -> KVCache:
-        """Several caches as one, row under row."""
-        grown = [cache.select(range(len(cache.lengths)), capacity) for cache in caches]
-        keys = [torch.cat(layers) for layers in zip(*(cache.keys for cache in grown), strict=True)]
-        values = [torch.cat(layers) for layers in zip(*(cache.values for cache in grown), strict=True)]
+        """Several caches as one, row under row; none is held a second time while another is copied."""
+        used = [max(cache.lengths, default=0) for cache in caches]
+        keys = [_under(layers, used, capacity) for layers in zip(*(cache.keys for cache in caches), strict=True)]
+        values = [_under(layers, used, capacity) for layers in zip(*(cache.values for cache in caches), strict=True)]
         return KVCache(keys, values, [length for cache in caches for length in cache.lengths])
 
 
@@ -95,6 +95,15 @@ def _copied(cached: Tensor, rows: Sequence[int], used: int, capacity: int) -> Te
     copy = cached.new_zeros(len(rows), cached.shape[1], capacity, cached.shape[3])  # no NaN may lie in the unused part
     for target, row in enumerate(rows):
         copy[target, :, :used] = cached[row, :, :used]
+    return copy
+
+
+def _under(parts: Sequence[Tensor], used: Sequence[int], capacity: int) -> Tensor:
+    """Keys or values of several caches row under row, of each what is used."""
+    one = parts[0]
+    copy = one.new_zeros(sum(map(len, parts)), one.shape[1], capacity, one.shape[3])
+    for place, part, count in zip(copy.split([len(part) for part in parts]), parts, used, strict=True):
+        place[:, :, :count] = part[:, :, :count]
     return copy
 
 

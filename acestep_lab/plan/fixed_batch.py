@@ -15,15 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acestep_lab.models.backends import exact_dtype
+from acestep_lab.models.recording import Recorder, Step
 from acestep_lab.plan.decode_batch import FEW_TOKENS, Choice, Row
 from acestep_lab.plan.decoder import Decoder
-from acestep_lab.plan.fixed_step import FixedRoom
-from acestep_lab.plan.recorder import Recorder, Step
+from acestep_lab.plan.fixed_step import WINDOW, FixedRoom
 from acestep_lab.plan.token_sampler import drawn, penalised
 from acestep_lab.prompt.recipe import Planning
-
-WINDOW = 8
-"""So many tokens are written before the host looks at them; who says stop is heard as soon."""
 
 WIDTH = 8
 """So many forced tokens are read in one step."""
@@ -45,7 +43,7 @@ class FixedBatch(Generic[Row]):
         self.room, self._slots, self._lengths = room, slots, lengths
         self._pending: list[list[int]] = [[] for _ in slots]
         self._steps: dict[object, Step] = {}
-        count, exact = len(slots), torch.float32 if self.decoder.device.type == "mps" else torch.float64
+        count, exact = len(slots), exact_dtype(self.decoder.device)
         self._ids, self._counts = self._zeros(torch.long, count, WIDTH), self._zeros(torch.long, count)
         self._numbers, self._found = self._zeros(exact, WINDOW, count), self._zeros(torch.long, WINDOW, count)
         self._at, self._greedy = self._zeros(torch.long, 1), self._zeros(torch.bool, count)
@@ -101,11 +99,11 @@ class FixedBatch(Generic[Row]):
         return max([self._cfg_length, *(self._lengths[slot] + len(self._pending[slot]) for slot in slots)])
 
     @torch.inference_mode()
-    def _move(self, rows: list[Row], capacity: int) -> None:
-        """The same in a room for these rows only, and of another size."""
+    def _move(self, rows: list[Row], capacity: int, spare: int = 0) -> None:
+        """The same in a room for these rows only, and of another size; behind them `spare` rows that have read nothing."""
         slots = [self._slot(row) for row in rows]
         theirs = [*slots, *(len(self._slots) + slot for slot in slots)] if self.guided else slots
-        room = FixedRoom(self.decoder, len(theirs), capacity)
+        room = FixedRoom(self.decoder, len(theirs) + spare, capacity)
         room.take(slice(0, len(theirs)), self.room, theirs)
         pending = [self._pending[slot] for slot in slots]
         self._settle(room, list(rows), [self._lengths[slot] for slot in slots])
@@ -121,13 +119,11 @@ class FixedBatch(Generic[Row]):
     def add_cfg_rows(self, prompt: list[int] | None, ahead: int) -> None:
         """Give each row a CFG row after `prompt` (None = no guidance), and all of them room for `ahead` tokens."""
         self._feed_pending(0)
-        self._move(self.rows, max(self._longest(self.rows), len(prompt or [])) + ahead + WINDOW)
-        if prompt is None:
-            return
-        alone, count = self.room, len(self.rows)
-        self.guided, self._cfg_length, self.room = True, len(prompt), FixedRoom(self.decoder, 2 * count, alone.capacity)
-        self.room.take(slice(0, count), alone, range(count))
-        self._read(slice(count, 2 * count), prompt)
+        rows, spare = self.rows, 0 if prompt is None else len(self.rows)
+        self._move(rows, max(self._longest(rows), len(prompt or [])) + ahead + WINDOW, spare)
+        if prompt is not None:
+            self.guided, self._cfg_length = True, len(prompt)
+            self._read(slice(spare, 2 * spare), prompt)
 
     # ── tokens ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

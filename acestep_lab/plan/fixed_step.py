@@ -20,13 +20,33 @@ from acestep_lab.plan.decoder import Decoder, KVCache
 STEP = 64
 """Rooms are a multiple of so many tokens: attention kernels like it, and a compiled step fits many songs."""
 
+WINDOW = 8
+"""So many tokens are written on a card before the host looks at them; who says stop is heard as soon."""
+
+
+def room_for(tokens: int) -> int:
+    """How many tokens a room for at least so many has."""
+    return -(-tokens // STEP) * STEP
+
+
+class Sight:
+    """Which places of a room are seen, as what is added to scores: kernels would make it of a mask in each layer."""
+
+    def __init__(self, like: Tensor, capacity: int) -> None:
+        self.places = torch.arange(capacity, device=like.device)
+        self._seen, self._unseen = like.new_zeros(()), like.new_full((), float("-inf"))
+
+    def until(self, positions: Tensor) -> Tensor:
+        """For each position `[…]` the places up to it, `[…, capacity]`."""
+        return torch.where(self.places <= positions[..., None], self._seen, self._unseen)
+
 
 class FixedRoom:
     """Keys and values of some rows at fixed places, each row filled from the left to its own length."""
 
     def __init__(self, decoder: Decoder, rows: int, capacity: int) -> None:
         """Empty rows with room for at least so many tokens."""
-        self.decoder, self.rows, self.capacity = decoder, rows, -(-capacity // STEP) * STEP
+        self.decoder, self.rows, self.capacity = decoder, rows, room_for(capacity)
         like, pairs = decoder.norm, 2 * decoder.kv_heads
         shape = (rows, pairs, self.capacity, decoder.width)
         self.layers = [like.new_zeros(shape) for _ in decoder.layers]
@@ -34,9 +54,7 @@ class FixedRoom:
         self.lengths = torch.zeros(rows, dtype=torch.long, device=like.device)
         self.hidden = like.new_zeros(rows, decoder.head.shape[1])
         """The hidden state after each row's last token."""
-        self._places = torch.arange(self.capacity, device=like.device)
-        self._seen = like.new_zeros(()), like.new_full((), float("-inf"))
-        """What is added to the scores of a token that is seen, and of one that is not: kernels would make it of a mask in each layer."""
+        self._sight = Sight(like, self.capacity)
         self._row_numbers = torch.arange(rows, device=like.device)[:, None]
         self._rotations = _rotations(*decoder.rotary_table(self.capacity), self.capacity)
         self._norms = _head_norms(decoder)
@@ -69,8 +87,8 @@ class FixedRoom:
         What is written behind a row's length is never seen, and the next tokens are written over it.
         """
         d, most = self.decoder, ids.shape[1]
-        positions = self.lengths[:, None] + self._places[:most] if most > 1 else self.lengths[:, None]
-        visible = torch.where(self._places <= positions[..., None], *self._seen)  # [rows, most, capacity], to be added
+        positions = self.lengths[:, None] + self._sight.places[:most] if most > 1 else self.lengths[:, None]
+        visible = self._sight.until(positions)  # [rows, most, capacity], to be added
         turns = self._rotations[positions][None, :, :, None] * self._norms
         state = d.embed(ids.flatten())  # [rows · most, hidden]
         for layer, cache, turn in zip(d.layers, self.layers, turns.unbind(), strict=True):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from acestep_lab.errors import RecipeError, Stopped, shown
 from acestep_lab.files import mended_text
+from acestep_lab.models.recording import Recorder, recorder_for
 from acestep_lab.plan import prompt_template
 from acestep_lab.plan.decode_batch import Choice, DecodeBatch
 from acestep_lab.plan.decoder import Decoder, decoder_of
@@ -30,7 +31,6 @@ from acestep_lab.plan.fixed_batch import FixedBatch
 from acestep_lab.plan.grammar import GrammarMatcher, TokenTable, pattern
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.prompt_template import PromptTemplate, Tokenizer
-from acestep_lab.plan.recorder import Recorder, recorder_for
 from acestep_lab.plan.token import Token
 from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt import checks, vocabulary

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from acestep_lab.errors import LibraryError, Stopped
+from acestep_lab.errors import Stopped
+from acestep_lab.jobs import annotating
 from acestep_lab.jobs.attributing import NAME, Asked, AttributionCost, AttributionRun, attributable
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.listen.attribution import Attribution
@@ -79,10 +80,7 @@ def _follow(run: FarAttributionRun, line: Line, jobs: JobQueue, bench: Bench, fi
 
 def _keep(run: FarAttributionRun, bench: Bench, found: Attribution) -> None:
     """Beside the take there it lies already; where takes are kept here, here as well."""
-    library = bench.library
-    if isinstance(library, RemoteLibrary) or run.take.id not in library:
+    if isinstance(bench.library, RemoteLibrary):
         return
-    try:
-        library.annotate(run.take.id, NAME, {"attribution": found.to_json()})
-    except LibraryError as problem:
-        run.message(str(problem))
+    for said in annotating.keep(bench.library, run.take.id, NAME, {NAME: found.to_json()}):
+        run.message(said)

@@ -6,7 +6,6 @@ their turn in a queue of this machine, so that pages and notebooks see them as t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import CheckpointError, LibraryError, RecipeError, shown
-from acestep_lab.jobs import noting
+from acestep_lab.errors import CheckpointError, RecipeError, shown
+from acestep_lab.jobs import annotating, noting
 from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.planning import OnToken
 from acestep_lab.jobs.queue import JobQueue
@@ -365,10 +364,8 @@ class RemoteSession(Verbs):
         return found
 
     def _mirror(self, id: str, kind: str, found: Mapping[str, Any]) -> None:
-        """Keep beside a take here, too, what was found beside it there, for pages to show."""
-        if id in self.library:
-            with contextlib.suppress(LibraryError):  # it lies there, and can be asked for again
-                self.library.annotate(id, kind, {"key": {}, kind: dict(found)})
+        """Keep beside a take here, too, what was found beside it there, for pages to show; there it can be asked for again."""
+        annotating.keep(self.library, id, kind, {"key": {}, kind: dict(found)})
 
     def scores(self, source: Source, *, reference: bool = False, anew: bool = False) -> Scores:
         """What a take was asked for against what is heard of it, found there behind all renders and kept beside the take there."""

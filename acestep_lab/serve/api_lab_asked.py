@@ -92,6 +92,11 @@ class Asked:
         self.backend.takes.check_sources(take.recipe.replace(task=Retake(take, 0.0, 0)), self.owner)
         return take
 
+    def sound_as_made(self, name: str = "source") -> Take | Audio:
+        """A take or recording of theirs, to be listened to with what it was made from, which is theirs as well or gone."""
+        sound = self.sound(name)
+        return self.backend.takes.to_remake(sound, self.owner) if isinstance(sound, Take) else sound
+
     def recipe(self, value: Any) -> Recipe:
         """A recipe that starts from nothing but what is theirs, by ids; a retake also from what its take was made from."""
         recipe = checks.instance("What is made", value, Recipe)
@@ -204,7 +209,7 @@ def _score(asked: Asked) -> Any:
 
 def _align(asked: Asked) -> Any:
     how = {name: value for name in ALIGNED_WITH if (value := asked.read(name)) is not None}
-    return asked.session.align(asked.sound(), **how)
+    return asked.session.align(asked.sound_as_made(), **how)
 
 
 def _attributed(asked: Asked) -> tuple[Take, Fields]:
@@ -219,7 +224,8 @@ def _attribution_cost(asked: Asked) -> Any:
 
 def _scores(asked: Asked) -> Any:
     how = {name: value for name in ("reference", "anew") if (value := asked.read(name)) is not None}
-    return asked.session.scores(asked.take("source"), **how)
+    asked.take("source")
+    return asked.session.scores(asked.sound_as_made(), **how)
 
 
 def _notes(asked: Asked) -> Any:

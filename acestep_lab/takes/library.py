@@ -786,12 +786,6 @@ def check_can_be_kept(take: object) -> None:
         raise LibraryError("The take's sound holds samples that are not numbers (NaN or infinite): it cannot be kept.")
 
 
-def aligned(library: Library, id: str) -> dict[str, Any]:
-    """The lyrics of a take in time as they lie beside it, as plain data; {} where nobody found them."""
-    kept = (library.annotation(id, "alignment") or {}).get("alignment") if id in library else None
-    return kept if isinstance(kept, dict) else {}
-
-
 def new_marks(asked: dict[str, object]) -> dict[str, object]:
     """Marks as plain data, without those that are None; a star takes a rejection back, and vice versa. LibraryError."""
     try:

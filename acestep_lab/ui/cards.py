@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from acestep_lab.jobs.owned_library import OwnedLibrary
@@ -67,21 +68,27 @@ def facts(card: Card) -> list[str]:
 def measured(card: Card, scores: Mapping[str, float]) -> dict[str, Any]:
     """Tempo, key, meter and loudness: what was heard, what was asked for, and whether to trust the ear."""
     heard = card.heard if scores else {}
-    sign = card.recipe.get("timesignature")
+    sign, sure = card.recipe.get("timesignature"), partial(_is_sure, scores, heard)
     return {
-        "tempo": _tempo(scores.get("tempo"), card.bpm, scores.get("pulse", 1.0)),
-        "key": _key(heard.get("keyscale"), card.keyscale, scores.get("key", 1.0) >= SURE_KEY),
-        "meter": _pair(
-            METERS.get(heard.get("timesignature", "")), METERS.get(str(sign)), scores.get("meter", 1.0) >= SURE_METER
-        ),
+        "tempo": _tempo(scores.get("tempo"), card.bpm, sure("tempo")),
+        "key": _key(heard.get("keyscale"), card.keyscale, sure("key")),
+        "meter": _pair(METERS.get(heard.get("timesignature", "")), METERS.get(str(sign)), sure("meter")),
         "loudness": _finite(scores.get("loudness")),
     }
 
 
-def _tempo(heard: float | None, asked: int | None, pulse: float) -> dict[str, Any]:
+def _is_sure(scores: Mapping[str, float], heard: Mapping[str, str], name: str) -> bool:
+    """Whether to trust what was heard; marks of an earlier version only say how strong it was."""
+    if "unsure" in heard:
+        return name not in heard["unsure"].split()
+    strength, least = {"tempo": ("pulse", SURE_PULSE), "key": ("key", SURE_KEY), "meter": ("meter", SURE_METER)}[name]
+    return scores.get(strength, 1.0) >= least
+
+
+def _tempo(heard: float | None, asked: int | None, sure: bool) -> dict[str, Any]:
     """Half and double of a tempo are as asked too: one hears them as well."""
     said = tempo_said(asked, heard) if heard and asked else ""
-    return {**_pair(_finite(heard), asked, pulse >= SURE_PULSE), "same": said.endswith("asked"), "said": said}
+    return {**_pair(_finite(heard), asked, sure), "same": said.endswith("asked"), "said": said}
 
 
 def _key(heard: str | None, asked: str | None, sure: bool) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def kin_of(card: Mapping[str, Any]) -> str:
 
 def said_of(card: Card) -> dict[str, str]:
     """What was heard of what was asked for, in words, by the name of its score."""
-    return {name: words for name, words in card.heard.items() if name not in ("keyscale", "timesignature")}
+    return {name: words for name, words in card.heard.items() if name not in ("keyscale", "timesignature", "unsure")}
 
 
 def _finite(value: float | None) -> float | None:

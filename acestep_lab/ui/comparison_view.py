@@ -8,7 +8,7 @@ import base64
 import html
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from acestep_lab.errors import SourceError
 from acestep_lab.files import write_whole
@@ -33,6 +33,7 @@ class ComparisonView(Component):
     """
 
     module = "comparison_view"
+    includes = ("difference_table",)
     fields: ClassVar[Mapping[str, object]] = {"titles": [], "rows": [], "picture": "", "axis": [], "seconds": 0.0}
 
     def setup(self, comparison: TakeComparison | None = None) -> None:
@@ -50,19 +51,26 @@ class ComparisonView(Component):
         """Show another comparison; RecipeError for what is none."""
         self._shown = checks.instance("A view of differences", comparison, TakeComparison)
         self.titles = list(comparison.titles)
-        self.rows = [list(row) for row in comparison.rows]
-        self.picture, self.axis, self.seconds = _picture(comparison)
+        told = told_of(comparison)
+        self.rows, self.picture, self.axis = told["rows"], told["picture"], told["axis"]
+        self.seconds = min(comparison.one.seconds, comparison.other.seconds)
 
 
-def _picture(comparison: TakeComparison) -> tuple[str, list[list[object]], float]:
-    """The picture as an address, where its frequencies lie, and how long it lasts; nothing where one has no samples."""
+def told_of(comparison: TakeComparison) -> dict[str, Any]:
+    """What `widgets/difference_table.js` is told: titles, rows (with whether their figures are words of ours), the picture."""
+    picture, axis = _picture(comparison)
+    rows = [[*row, not row.quotes] for row in comparison.rows]
+    return {"titles": list(comparison.titles), "rows": rows, "picture": picture, "axis": axis}
+
+
+def _picture(comparison: TakeComparison) -> tuple[str, list[list[object]]]:
+    """The picture as an address, and where its frequencies lie; nothing where one has no samples."""
     try:
         first, then = comparison.levels
     except SourceError:
-        return "", [], 0.0
+        return "", []
     data = base64.b64encode(mel_image.change_png(then, first)).decode()
-    rate = min(comparison.one.audio.rate, comparison.other.audio.rate)
-    return f"data:image/png;base64,{data}", mel_image.axis(rate), min(comparison.one.seconds, comparison.other.seconds)
+    return f"data:image/png;base64,{data}", mel_image.axis(min(comparison.one.audio.rate, comparison.other.audio.rate))
 
 
 def comparison_table(comparison: TakeComparison) -> str:

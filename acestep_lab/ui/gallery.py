@@ -13,12 +13,14 @@ from typing import Annotated, Any, ClassVar
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.jobs.owned_library import OwnedLibrary
+from acestep_lab.listen.comparison import TakeComparison
 from acestep_lab.prompt.literal import literal
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.titles import MOST_TITLE
 from acestep_lab.ui import tracks
 from acestep_lab.ui.cards import CHANCE, MEASURED, ORDERS, batch_of, batches, card_of, kin_of, ordered
+from acestep_lab.ui.comparison_view import told_of
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id, Ids, Line, list_of, optional, text
 from acestep_lab.ui.thumbnails import Thumbnails
@@ -66,11 +68,11 @@ class Gallery(Component):
 
     `open` gives the take of an id. Comparisons are loudness-matched (the louder are turned down, never up), switched
     instantly, and may be blind. Listeners: "mark" (id, marks), "bin" (ids), "restore" (ids), "analyze" (ids), "select",
-    "reuse", "search", "more_like" (take), "complete_sweep", "vote" (winner, among, blind).
+    "reuse", "search", "more_like" (take), "complete_sweep", "vote" (winner, among, blind), "differ" (ids), which shows what differs between two.
     """
 
     module = "gallery"
-    includes = ("comparison",)
+    includes = ("comparison", "difference_table")
     news = Component.news | {"vote", "select"}
     fields: ClassVar[Mapping[str, object]] = {
         "cards": [],
@@ -91,6 +93,7 @@ class Gallery(Component):
         "known_tags": [],
         "compared": [],
         "can_make": False,
+        "can_differ": False,
     }
     only: dict[str, Any]
     order: dict[str, Any]
@@ -221,6 +224,16 @@ class Gallery(Component):
         goal = min(real) if real else 0.0
         gains = {id: round(goal - level, 2) if math.isfinite(level) else 0.0 for id, level in levels.items()}
         self.emit("compare", gains=gains, seconds={id: self._take(id).seconds for id in ids})
+
+    def do_differ(self, ids: Compared) -> None:
+        """Somebody wants to know what differs between two of the takes that are compared."""
+        if len(set(ids)) != 2:
+            raise RecipeError("Two takes are held against one another; choose two.")
+        self.notify("differ", takes=[self._take(id) for id in ids])
+
+    def show_difference(self, found: TakeComparison) -> None:
+        """Show what differs between two takes under those that are compared."""
+        self.emit("differ", ids=[found.one.id, found.other.id], **told_of(found))
 
     def do_vote(self, winner: Id, among: Compared, blind: bool = False) -> None:
         """One was preferred; the verdict reveals which."""

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from acestep_lab.errors import SourceError
+from acestep_lab.jobs.comparing import compared
 from acestep_lab.jobs.owned_library import OwnedLibrary
+from acestep_lab.listen.analysis import analyze
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
 from acestep_lab.takes.take import Take
@@ -41,9 +43,15 @@ class ListedTakes:
 
     def connect(self) -> None:
         """Do what a gallery asks for that a library alone can do."""
-        asked: dict[str, Callable[..., Any]] = {"mark": self.mark, "bin": self.bin, "restore": self.restore}
+        asked: dict[str, Callable[..., Any]] = {
+            "mark": self.mark,
+            "bin": self.bin,
+            "restore": self.restore,
+            "differ": self.differ,
+        }
         for kind, work in {**asked, "search": lambda text: self.list()}.items():
             self.gallery.on(kind, work)
+        self.gallery.can_differ = True
 
     def open(self, id: str) -> Take:
         """One of this person's takes."""
@@ -72,10 +80,16 @@ class ListedTakes:
         self.takes.restore(self.owner, ids)
         self._changed()
 
+    def differ(self, takes: Sequence[Take]) -> None:
+        """Find out what differs between two takes, and show it."""
+        hears = analyze if self.session is None else self.session.analyze
+        [found] = compared(hears, self.takes.library, takes)
+        self.gallery.show_difference(found)
+
     def measure(self, id: str) -> None:
         """Measure a take, and write down what was heard."""
         assert self.session is not None  # asked for by those that have one
-        scores, heard = heard_in(self.session, self.open(id))
+        scores, heard = heard_in(self.session, self.takes.to_remake(self.open(id), self.owner))
         self.takes.mark(id, self.owner, scores=scores, heard=heard)
         self._changed()
 
@@ -101,7 +115,7 @@ def heard_in(session: SessionLike, take: Take) -> tuple[dict[str, float], dict[s
         "meter": measures["meter_confidence"],
         "loudness": max(measures.get("loudness", -120.0), -120.0),
     }
-    heard = {"keyscale": found["key"].heard, "timesignature": found["meter"].heard}
+    heard = {"keyscale": found["key"].heard, "timesignature": found["meter"].heard, "unsure": " ".join(found.unsure)}
     for row in found:
         if row.name in scores or row.value is None:
             continue

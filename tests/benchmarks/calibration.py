@@ -21,7 +21,7 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.listen import calibration
 from acestep_lab.listen.calibration import MEASURES, Calibration, log_odds, profile, sigmoid
 from acestep_lab.listen.instruments import default_tagger, mel_spectrogram
-from acestep_lab.listen.key import key, same_key
+from acestep_lab.listen.key import chroma_frames, has_notes, key_of, profile_of, same_key
 from acestep_lab.listen.meter import meter
 from acestep_lab.listen.tempo import same_tempo, tempo
 from acestep_lab.train.synthetic_music import Song, compose, render
@@ -46,12 +46,15 @@ class Heard:
     present: np.ndarray
     """What the tagger says of each stem, and whether it is there, `[12]` each."""
     profile: np.ndarray
+    notes: bool
+    """Whether there are notes to have a key from."""
 
 
 def heard(song: Song, sound: Audio, form: str) -> Heard:
     """Measure a sound as `analyze` does, before any calibration."""
     bpm, pulse = tempo(sound)
-    name, lead = key(sound)
+    harmony = chroma_frames(sound)
+    name, lead = key_of(profile_of(harmony))
     sign, certainty = meter(sound, bpm)
     picture = mel_spectrogram(sound)
     tagger = default_tagger()
@@ -59,7 +62,7 @@ def heard(song: Song, sound: Audio, form: str) -> Heard:
     present = [stem in song.instruments for stem in tagger.roles]
     return Heard(
         form, np.array([pulse, lead, certainty]), np.array(right, float), tagger.probabilities_of(picture),
-        np.array(present, float), profile(picture),
+        np.array(present, float), profile(picture), has_notes(harmony),
     )  # fmt: skip
 
 
@@ -200,6 +203,12 @@ def before(one: Heard) -> np.ndarray:
     return np.clip(one.strengths * (1, 2, 1), 0, 1)
 
 
+def told_of(found: Calibration, one: Heard, n: int) -> float:
+    """How likely a measure is right, as `analyze` says it."""
+    there = one.notes or MEASURES[n] != "key"
+    return found.probability(MEASURES[n], one.strengths[n], _strange(found, one), there)
+
+
 def report(rows: list[Heard], found: Calibration) -> dict[str, tuple[float, float]]:
     """ECE before and after by measure; printed with the share that is right and what is called unsure."""
     told: dict[str, tuple[float, float]] = {}
@@ -208,7 +217,7 @@ def report(rows: list[Heard], found: Calibration) -> dict[str, tuple[float, floa
         for n, name in enumerate(MEASURES):
             right = np.array([one.right[n] for one in chosen])
             was = np.array([before(one)[n] for one in chosen])
-            now = np.array([found.probability(name, one.strengths[n], _strange(found, one)) for one in chosen])
+            now = np.array([told_of(found, one, n) for one in chosen])
             sure = now >= 0.6
             ece = (reliability(was, right)[0], reliability(now, right)[0])
             told[f"{form}, {name}"] = ece
@@ -224,7 +233,7 @@ def report(rows: list[Heard], found: Calibration) -> dict[str, tuple[float, floa
             f"{form:18} instruments  right {((said > 0.5) == present).mean():.2f}   ECE {ece[0]:.3f} → {ece[1]:.3f}   strangeness {np.mean([_strange(found, one) for one in chosen]):.2f}"
         )
     for name, column in zip(MEASURES, range(3)):
-        now = np.array([found.probability(name, one.strengths[column], _strange(found, one)) for one in rows])
+        now = np.array([told_of(found, one, column) for one in rows])
         curve = reliability(now, np.array([one.right[column] for one in rows]))[1]
         print(f"{name}: said → so (n): " + "  ".join(f"{said:.2f} → {so:.2f} ({count})" for said, so, count in curve))
     return told

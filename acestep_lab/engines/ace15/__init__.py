@@ -58,7 +58,7 @@ def open_engine(
     from acestep_lab.models import onnx_manifest
     from acestep_lab.models.compiling import compile_block
     from acestep_lab.models.loading import Checkpoint
-    from acestep_lab.models.step_graph import CudaRecorder
+    from acestep_lab.models.recording import CudaGraphs
 
     if onnx_manifest.is_exported(name):
         from acestep_lab.engines.ace15.onnx_engine import OnnxAce15Engine
@@ -66,5 +66,5 @@ def open_engine(
         return OnnxAce15Engine.open(Path(name).expanduser(), lm, precision)
     wanted = Settings.read()
     compiler = compile_block if wanted.on("compile_model") else None
-    recorder = CudaRecorder() if wanted.on("graphs") else None
+    recorder = CudaGraphs() if wanted.on("graphs") else None
     return Ace15Engine(Checkpoint.open(name, lm), precision, compiler, recorder, str(wanted.value("lm_step") or "auto"))

@@ -36,6 +36,7 @@ from torch.utils.checkpoint import checkpoint
 from acestep_lab._libraries import ace_step_transformer, diffusers_outputs
 from acestep_lab.engines.ace15.cache import fingerprint, same
 from acestep_lab.errors import RecipeError
+from acestep_lab.models.written import version
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.ace_step_transformer import (
@@ -366,15 +367,18 @@ class CrossAttentionCache:
     hits: int = 0
     misses: int = 0
     _kept: OrderedDict[int, tuple[Tensor, Tensor | None, object, CrossInputs]] = field(default_factory=OrderedDict)
-    _asked: dict[int, tuple[tuple[Tensor, Tensor | None], tuple[int, ...]]] = field(default_factory=dict)
+    _asked: dict[int, tuple[tuple[Tensor, Tensor | None], tuple[int | None, ...]]] = field(default_factory=dict)
     _count: int = 0
 
     def same_tensors(
         self, dit: AceStepTransformer1DModel, states: Tensor, mask: Tensor | None
     ) -> CrossInputs | None:  # fmt: skip
-        """What was made of these very tensors, if neither they nor the weights were written into since."""
+        """What was made of these very tensors, if neither they nor the weights were written into since; None where they do not say
+        whether they were.
+        """
+        now = _versions((states, mask))
         for key, (asked, versions) in self._asked.items():
-            if asked[0] is states and asked[1] is mask and versions == _versions(asked):
+            if asked[0] is states and asked[1] is mask and None not in now and versions == now:
                 if self._kept[key][2] != _weights_of(dit):
                     return None
                 self._kept.move_to_end(key)
@@ -401,7 +405,7 @@ class CrossAttentionCache:
         if cross.states.requires_grad:  # in training nothing may be kept
             return CrossInputs(cross.states, mask)
         self._count += 1
-        self._kept[self._count] = (states, mask, now, cross)
+        self._kept[self._count] = (states.clone(), None if mask is None else mask.clone(), now, cross)
         self._asked[self._count] = asked, _versions(asked)
         self._trim()
         return cross
@@ -422,9 +426,9 @@ class CrossAttentionCache:
             del self._asked[key]
 
 
-def _versions(asked: tuple[Tensor, Tensor | None]) -> tuple[int, ...]:
-    """How often tensors were written into, as far as torch counts it."""
-    return tuple(one._version for one in asked if one is not None and not one.is_inference())
+def _versions(asked: tuple[Tensor, Tensor | None]) -> tuple[int | None, ...]:
+    """How often tensors were written into, each None where torch does not count it."""
+    return tuple(version(one) for one in asked if one is not None)
 
 
 def _size(cross: CrossInputs) -> int:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from acestep_lab.models.written import version
+
 
 @dataclass
 class Remembered:
@@ -83,10 +85,9 @@ def whole_fingerprint(module: nn.Module) -> tuple[Any, ...]:
     return numbers, tuple(tuple(_adapters_on(one)) for one in module.modules() if hasattr(one, "base_layer"))
 
 
-def _number(parameter: Tensor) -> tuple[int, int, int]:
+def _number(parameter: Tensor) -> tuple[int, int, int | None]:
     """Where a parameter's numbers lie and how often they were written into; asks for no address, which a pretended device lacks."""
-    written = 0 if parameter.is_inference() else parameter._version
-    return parameter.untyped_storage()._cdata, int(parameter.storage_offset()), written
+    return parameter.untyped_storage()._cdata, int(parameter.storage_offset()), version(parameter)
 
 
 def _adapters_on(layer: object) -> Iterator[tuple[object, ...]]:

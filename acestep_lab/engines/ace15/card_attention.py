@@ -10,8 +10,8 @@ What changes against the CPU's road (`attention`), where a kernel costs nothing 
   flex_attention, else torch's own over slabs of queries in one batched call with a mask made once for a length.
 - Items of different lengths, and words of different counts, lie one behind the other, told apart by where each ends.
 - Keys and values of the conditions of all layers are one tensor, made once a run (`Packed`).
-- A layer's network takes all tokens at once unless its inner states would be larger than `INNER_BYTES`.
-- Where steps are recorded (`models.step_graph`), lengths are filled up to a few sizes, so that few recordings are needed.
+- A layer's network takes all tokens at once unless its inner states would be too large (`engines.card_blocks`).
+- Where steps are recorded (`models.recording`), lengths are filled up to a few sizes, so that few recordings are needed.
 
 In float16 (`models.islands`) what runs along the layers is float32, and so is what was seen to overflow. Norms and projections are
 called, never looked into, so that adapters and offloading work as ever.
@@ -36,10 +36,12 @@ from acestep_lab._libraries import ace_step_transformer
 from acestep_lab.engines.ace15 import attention
 from acestep_lab.engines.ace15.attention import CrossInputs
 from acestep_lab.engines.ace15.cache import whole_fingerprint
+from acestep_lab.engines.card_blocks import modulated, modulations, tokens_at_once
 from acestep_lab.lru_cache import LRUCache
 from acestep_lab.models.backends import Backend, backend_of
 from acestep_lab.models.islands import level_of
-from acestep_lab.models.step_graph import StepGraphs
+from acestep_lab.models.recording import StepGraphs
+from acestep_lab.models.written import counted
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.ace_step_transformer import (
@@ -50,10 +52,6 @@ if TYPE_CHECKING:
 
 SLAB = 256
 """Queries looked at together where a window is cut out by slabs."""
-INNER_BYTES = 256 * 2**20
-"""Most that the inner states of a layer's network take at once."""
-INNER_WIDTHS = 12
-"""Inner numbers of a token for each of its own: three tensors up to four times as wide."""
 
 
 # --- what a step is handed -----------------------------------------------------------------------------------------------
@@ -181,6 +179,7 @@ class CardRoad:
         key = len(x), whole, tokens, lengths, x.device, x.dtype, dit.head_dim, dit.config.sliding_window
         return self._layouts.recall(key, lambda: self._laid_out(dit, x, tokens, lengths or (whole,) * len(x)))
 
+    @counted()  # what is kept says that nobody writes into it: a recording need not copy it at every step
     def _laid_out(self, dit: Any, x: Tensor, tokens: int, lengths: tuple[int, ...]) -> Layout:
         kernel, window = self._best(x.device, x.dtype), dit.config.sliding_window
         near: int | None = None if window is None or window >= tokens - 1 else window
@@ -203,6 +202,7 @@ class CardRoad:
             return Layout(turns, Reach("plain", near, mask=attention.dense_mask(tokens, x, near, keep)), far, None)
         return Layout(turns, Reach("banded", near, mask=_band(tokens, near, x)), far, None)
 
+    @counted()
     def _packed(self, dit: Any, like: Tensor, cross: CrossInputs) -> Packed:
         """Keys and values of the conditions for all layers, made once a run."""
         if cross.packed is None:
@@ -259,33 +259,18 @@ def _step(dit: Any, layout: Layout, packed: Packed, *given: Tensor) -> Tensor:
     if hidden.dtype == torch.float16:
         hidden = hidden.float()  # what runs along the layers grows beyond float16
     blocks = attention.layers_of(dit)
-    scaled = _modulations(blocks, shift_scale, hidden)
+    scaled = modulations(blocks, shift_scale, hidden.dtype)
     for place, (kind, layer) in enumerate(zip(dit.layer_types, blocks, strict=True)):
         hidden = layer(
-            hidden_states=hidden, position_embeddings=(cos, sin), temb=scaled[place] if scaled else shift_scale,
+            hidden_states=hidden, position_embeddings=(cos, sin), temb=shift_scale if scaled[place] is None else scaled[place],
             attention_mask=near if kind == "sliding_attention" else far,
-            encoder_hidden_states=None if scaled else shift_scale,
+            encoder_hidden_states=shift_scale if scaled[place] is None else None,
             encoder_attention_mask=Heard(keys[place], values[place], asked, ends, words, packed.grouped, layout.far.flash),
         )  # fmt: skip
     shift, scale = (dit.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
     hidden = torch.addcmul(shift.to(hidden), dit.norm_out(hidden).to(hidden), 1 + scale.to(hidden))
     found: Tensor = dit.proj_out_conv(hidden.to(temb.dtype).transpose(1, 2)).transpose(1, 2)
     return found
-
-
-def _modulations(blocks: Any, time: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-    """What the time makes of each layer's six rows, `[items, 6, width]` each; () where a layer's are not here yet (streamed)."""
-    tables = [block.scale_shift_table for block in blocks]
-    if any(table.device != time.device for table in tables):
-        return ()
-    return _modulated(torch.stack(tables), time, hidden).unbind(0)
-
-
-def _modulated(tables: Tensor, time: Tensor, hidden: Tensor) -> Tensor:
-    """Rows `[…, 6, width]` for `time` `[items, 6, width]`, their scales with 1 added, in the dtype of what they act on."""
-    rows = (tables + time).to(hidden.dtype)
-    rows[..., 1::3, :] += 1.0  # a scale of nothing leaves things as they are
-    return rows
 
 
 def _layer(
@@ -310,7 +295,7 @@ def _layer(
         )
         return plain
     hidden, block = hidden_states, cast_of(layer)
-    rows = temb if encoder_hidden_states is None else _modulated(layer.scale_shift_table, temb, hidden)
+    rows = temb if encoder_hidden_states is None else modulated(layer.scale_shift_table, temb, hidden.dtype)
     shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = rows.split(1, dim=1)
     normed = torch.addcmul(shift, layer.self_attn_norm(hidden).to(hidden.dtype), scale)
     said = _looking(layer.self_attn, normed.to(block.attention), position_embeddings, attention_mask)
@@ -376,7 +361,7 @@ def _network(road: CardRoad, mlp: nn.Module, x: Tensor) -> Tensor:
     """What the network of a layer makes of tokens, all at once unless its inner states would take too much."""
     if not road.takes(x):
         return attention.in_slabs(mlp, x)
-    plain, rows = type(mlp).forward, INNER_BYTES // (INNER_WIDTHS * x.shape[-1] * x.element_size())
+    plain, rows = type(mlp).forward, tokens_at_once(x)
     if x.shape[0] * x.shape[1] <= rows:
         whole: Tensor = plain(mlp, x)
         return whole
@@ -547,12 +532,16 @@ def _packed_rows(dit: Any, cross: CrossInputs, shares: bool) -> Packed:
 
 
 def _made(dit: Any, states: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values `[layers, …, key heads, size]` of embedded states `[…, width]`."""
-    pairs = [
-        _pair(layer.cross_attn, states.to(cast_of(layer).attention), states.dtype) for layer in attention.layers_of(dit)
-    ]
-    keys, values = zip(*pairs, strict=True)
-    return torch.stack(keys), torch.stack(values)
+    """Keys and values `[layers, …, key heads, size]` of embedded states `[…, width]`, written where they stay: nothing twice."""
+    layers = attention.layers_of(dit)
+    attn = layers[0].cross_attn
+    both = states.new_empty((2, len(layers), *states.shape[:-1], attn.kv_heads, attn.head_dim))
+    for place, layer in enumerate(layers):
+        key, value = _pair(layer.cross_attn, states.to(cast_of(layer).attention), states.dtype)
+        both[0, place].copy_(key)
+        both[1, place].copy_(value)
+    keys, values = both.unbind()
+    return keys, values
 
 
 def _pair(attn: Any, states: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

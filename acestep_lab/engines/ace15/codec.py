@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from acestep_lab.engines.card_tiles import CardTiles, brought_home
 from acestep_lab.engines.tiles import tiles
 from acestep_lab.errors import CheckpointError, MachineError, SourceError, Stopped
+from acestep_lab.models.lanes import Lanes
 
 TILE_SECONDS = 5.0
 """Sound made by one tile unless told otherwise: small enough for any machine, long enough that overlap costs little."""
@@ -27,9 +29,13 @@ class Codec:
 
     `tile` is the length of a tile in latent frames (None: about five seconds). Latents are [frames, channels] and
     samples [channels, samples], float32; a leading batch dimension is kept. Results lie where the input lay.
+
+    With the `lanes` of a card, pieces of sound come to the host while the next is worked out, and `sizes` chooses their tile.
     """
 
-    def __init__(self, vae: nn.Module, tile: int | None = None):
+    def __init__(
+        self, vae: nn.Module, tile: int | None = None, lanes: Lanes | None = None, sizes: CardTiles | None = None
+    ):
         config: Any = vae.config
         self.vae: Any = vae
         self.rate: int = config.sampling_rate
@@ -44,6 +50,7 @@ class Codec:
             )
         self.reach_frames = reach(vae.get_submodule("decoder"))
         self.reach_sound = math.ceil(reach(vae.get_submodule("encoder")) / self.hop)  # frames
+        self.lanes, self._sizes = lanes, sizes
         self.tile = tile or max(round(TILE_SECONDS * self.frames_per_second), 8 * self._most_reach)
         if self.tile <= 2 * self._most_reach:
             raise MachineError(
@@ -110,7 +117,8 @@ class Codec:
         """The samples [channels, samples] of a latent [frames, channels], as long as its frames say."""
         latents, single = self._latents(latent)
         items, frames, _ = latents.shape
-        sound = torch.empty(items, self.channels, frames * self.hop, device=latents.device)
+        where = latents.device if self.lanes is None else "cpu"
+        sound = torch.empty(items, self.channels, frames * self.hop, device=where)
         done = 0
         for piece in self._pieces(latents, stop):
             sound[..., done : done + piece.shape[-1]] = piece
@@ -152,7 +160,14 @@ class Codec:
 
     def _pieces(self, latents: Tensor, stop: threading.Event | None) -> Iterator[Tensor]:
         """Sound of latents [items, frames, channels], tile by tile, each [items, channels, samples]."""
-        for tile in tiles(latents.shape[1], self.tile, self.reach_frames):
+        return brought_home(self._tiles(latents, stop), self.lanes)
+
+    def _tiles(self, latents: Tensor, stop: threading.Event | None) -> Iterator[Tensor]:
+        frames = latents.shape[1]
+        size = self.tile if self._sizes is None else self._sizes.frames(frames, self.reach_frames)
+        if self.lanes is not None:
+            latents = latents.to(self._weight.device, self._weight.dtype)  # the one copy there
+        for tile in tiles(frames, size, self.reach_frames):
             _go_on(stop)
             sound = self._decoder(latents[:, tile.start : tile.end].transpose(1, 2))
             core = slice(tile.core.start * self.hop, tile.core.stop * self.hop)

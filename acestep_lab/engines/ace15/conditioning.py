@@ -276,7 +276,7 @@ def _encode_one(encoder: Any, encoding: TextEncoding, timbre: Tensor | None, tim
     if timbre is None:
         timbre = tiled(encoder.silence_latent[0], timbre_frames)
     text, lyrics = encoding.text[None].to(like), encoding.lyrics[None].to(like)
-    states, mask = encoder(
+    states, _ = encoder(
         text_hidden_states=text,
         text_attention_mask=torch.ones(text.shape[:2], dtype=torch.bool, device=like.device),
         lyric_hidden_states=lyrics,
@@ -284,7 +284,7 @@ def _encode_one(encoder: Any, encoding: TextEncoding, timbre: Tensor | None, tim
         refer_audio_acoustic_hidden_states_packed=timbre[None].to(like),
         refer_audio_order_mask=torch.zeros(1, dtype=torch.long, device=like.device),
     )
-    return states[0, : int(mask.sum())]
+    return states[0]  # every word and the one timbre are heard: nothing is filled up
 
 
 def encode_both(

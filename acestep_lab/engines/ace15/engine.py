@@ -52,24 +52,27 @@ from acestep_lab.engines.base import (
     TrainingRule,
     Vocabulary,
 )
+from acestep_lab.engines.card_tiles import CardTiles
+from acestep_lab.engines.placed import Placed
 from acestep_lab.engines.step import Step
+from acestep_lab.engines.timeline import Timeline
 from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
 from acestep_lab.listen.plan_score import PlanScore, plan_score
 from acestep_lab.models.adapters import Adapter, check_family
 from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.compiling import Compiler
 from acestep_lab.models.component_spec import ComponentSpec
+from acestep_lab.models.lanes import Watch
 from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.merging import Merged, merge
 from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.precision import Int8Mode
+from acestep_lab.models.recording import CudaGraphs, Recorder, recorder_for
 from acestep_lab.models.roofline import measured_peak
-from acestep_lab.models.step_graph import Recorder
 from acestep_lab.models.step_running import StepRunning
 from acestep_lab.plan.following import plan_conflicts
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Planner
-from acestep_lab.plan.recorder import recorder_for
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
 from acestep_lab.prompt.sampling import FlowSampling
@@ -90,7 +93,7 @@ class Ace15Engine:
         recorder: Recorder | None = None, lm_step: str = "auto",
     ) -> None:  # fmt: skip
         """`precision` is "auto" or "int8"; `compiler` makes a block quicker before its first look, `recorder` records steps of the
-        DiT on a card; None: nothing does. `lm_step` says how the planner's steps run: see `plan.recorder.recorder_for`.
+        DiT on a card; None: nothing does. `lm_step` says how the planner's steps run: see `models.recording.recorder_for`.
         """
         self._lm_step = lm_step
         self.checkpoint, self.geometry = checkpoint, checkpoint.geometry
@@ -148,6 +151,11 @@ class Ace15Engine:
         self._int8_mode = Int8Mode.asked(self._precision, devices.device)
         self.sources = Sources(self.checkpoint, devices)
         self.reader = ConditionReader(self.checkpoint, devices, self.sources)
+
+    def twin(self) -> Ace15Engine:
+        recorder = self._running.recorder  # of one card: its recordings are played where they were made
+        fresh = CudaGraphs() if isinstance(recorder, CudaGraphs) else recorder
+        return type(self)(self.checkpoint, self._precision, self._running.compiler, fresh, self._lm_step)
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         module: nn.Module = build(self.checkpoint, component, dtype, self._road)
@@ -364,14 +372,19 @@ class Ace15Engine:
             yield replace(step, items=tuple(range(len(group))))
 
     def _predict(self, check: Check) -> PredictFn:
-        ask = torch.inference_mode()(partial(attention.velocity, cache=self._attention_cache))
+        ask, placed = torch.inference_mode()(partial(attention.velocity, cache=self._attention_cache)), Placed()
 
         def predict(x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
             check()
-            return self.devices.run_with_retry("dit", lambda dit: looked(dit, x, t, states, context, mask=mask))
 
-        def looked(dit: Any, *given: Any, **more: Any) -> Tensor:
-            return self._running.asked(dit, partial(ask, dit, *given, **more), self.devices.say)
+            def look(dit: Any) -> Tensor:
+                like = dit.scale_shift_table
+                time = torch.full((), t, dtype=like.dtype, device=like.device)  # filled there: nothing is copied
+                heard, seen = placed.beside(states, like), placed.beside(context, like)
+                asked = partial(ask, dit, x, time, heard, seen, mask=placed.mask_beside(mask, like))
+                return self._running.asked(dit, asked, self.devices.say)
+
+            return self.devices.run_with_retry("dit", look)
 
         return predict
 
@@ -473,13 +486,21 @@ class Ace15Engine:
         return Audio(samples * np.float32(min(1.0, normalizing_gain(samples))), self.geometry.rate)
 
     def _codec(self, vae: Any) -> Codec:
-        return Codec(vae, self.devices.memory_plan.tile_frames)
+        plan, lanes = self.devices.memory_plan.part("vae"), self.devices.lanes
+        if lanes is None:
+            return Codec(vae, plan.tile_frames)
+        sound = 2 * 4 * self.geometry.hop * self.geometry.channels  # of a frame: two pieces, one on its way home
+        sizes = CardTiles.of(plan, "vae", plan.bytes_per_frame("vae") + sound, plan.tile_frames, lanes.free_bytes())
+        return Codec(vae, plan.tile_frames, lanes, sizes)
 
-    def profile(self, take: Take, shown_at: Sequence[float]) -> Profile:
+    def watched(self) -> AbstractContextManager[Watch]:
+        return self.devices.watched()
+
+    def profile(self, take: Take, shown_at: Sequence[float], watch: Watch) -> Profile:
         """Where the seconds of a take went, beside the least this machine could take."""
         dtype = self.devices.memory_plan.torch_dtype
         peak = measured_peak(dtype, self.devices.device)
-        return profile(take, self.checkpoint, peak, torch.finfo(dtype).bits // 8, shown_at)
+        return profile(take, self.checkpoint, peak, torch.finfo(dtype).bits // 8, shown_at, Timeline(watch.read()))
 
     # -- sounds and adapters -------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from acestep_lab.engines.ace15.request import flow
+from acestep_lab.engines.timeline import NOTHING_MOVED, Timeline
 from acestep_lab.models import roofline
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.roofline import Peak, Work
@@ -47,6 +48,8 @@ class Profile:
     """plan (where there was one), encode, step 1, step 2, …, decode."""
     peak: Peak
     take: Take
+    timeline: Timeline = NOTHING_MOVED
+    """What a card copied while it worked; empty on a machine whose memory is where it works."""
 
     def frame(self) -> pandas.DataFrame:
         """Seconds, share, roofline and percent of roofline per stage."""
@@ -58,16 +61,20 @@ class Profile:
         )
 
     def __str__(self) -> str:
-        return "\n".join(
+        rows = (
             f"{s.name:>7} {s.seconds:8.3f} s  {100 * s.share:5.1f} %  roofline {s.roofline:8.4f} s  {100 * s.of_roofline:5.1f} % of it"
             for s in self.stages
         )
+        return "\n".join((*rows, "", str(self.timeline)))
 
     def _repr_html_(self) -> str:
-        return _bars(self.stages) + str(self.frame().round(4).to_html(border=0))
+        return _bars(self.stages) + str(self.frame().round(4).to_html(border=0)) + self.timeline._repr_html_()
 
 
-def profile(take: Take, checkpoint: Checkpoint, peak: Peak, size: int = 4, shown_at: Sequence[float] = ()) -> Profile:
+def profile(
+    take: Take, checkpoint: Checkpoint, peak: Peak, size: int = 4, shown_at: Sequence[float] = (),
+    timeline: Timeline = NOTHING_MOVED,
+) -> Profile:  # fmt: skip
     """The profile of a render from its take's clock; `size` is bytes per number (4 float32, 2 bfloat16).
 
     `shown_at` says when each frame came; with it every step is a stage of its own, without it they are one.
@@ -83,7 +90,7 @@ def profile(take: Take, checkpoint: Checkpoint, peak: Peak, size: int = 4, shown
             stages += [Stage(f"step {n}", s, s / whole, roofline / len(each)) for n, s in enumerate(each, 1)]
         elif took:
             stages.append(Stage(name, took, took / whole, roofline))
-    return Profile(tuple(stages), peak, take)
+    return Profile(tuple(stages), peak, take, timeline)
 
 
 def _steps(took: float, shown_at: Sequence[float]) -> list[float]:

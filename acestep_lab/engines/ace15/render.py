@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -86,10 +86,21 @@ def render(group: Sequence[FlowPrepared], predict: PredictFn, together: bool = F
 
 @dataclass(frozen=True, eq=False)
 class StepConditions:
-    """The DiT's conditions and context at one time t."""
+    """The DiT's conditions and context at one time t: the same tensors in every step, so that they are brought to it once."""
 
     conditions: Conditions
     context: Tensor  # [items, frames, 2 * channels]
+
+    @cached_property
+    def null_states(self) -> Tensor:
+        """What is heard where nothing is asked, in the shape of the states."""
+        return self.conditions.null_states
+
+    @cached_property
+    def both(self) -> tuple[Tensor, Tensor, Tensor]:
+        """States, mask and context for both halves of guidance in one batch."""
+        states = torch.cat([self.conditions.states, self.null_states])
+        return states, torch.cat([self.conditions.mask] * 2), torch.cat([self.context] * 2)
 
 
 ConditionsAt = Callable[[float], StepConditions]
@@ -160,13 +171,10 @@ def _velocity(at: ConditionsAt, loop: LoopSettings, predict: PredictFn, together
 
     def apart(x: Tensor, t: float) -> tuple[Tensor, Tensor]:
         now = at(t)
-        return alone(x, t), predict(x, t, now.conditions.null_states, now.conditions.mask, now.context)
+        return alone(x, t), predict(x, t, now.null_states, now.conditions.mask, now.context)
 
     def at_once(x: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        now = at(t)
-        states = torch.cat([now.conditions.states, now.conditions.null_states])
-        mask, context = torch.cat([now.conditions.mask] * 2), torch.cat([now.context] * 2)
-        conditioned, plain = predict(torch.cat([x, x]), t, states, mask, context).chunk(2)
+        conditioned, plain = predict(torch.cat([x, x]), t, *at(t).both).chunk(2)
         return conditioned, plain
 
     return guided(

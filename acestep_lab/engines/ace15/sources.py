@@ -61,7 +61,7 @@ class Sources:
         return float(sound.made_with.get("gain", 1.0)) if isinstance(sound, Take) and self.is_ours(sound) else 1.0
 
     def _encoded(self, audio: Audio, stop: threading.Event | None) -> Tensor:
-        samples, tile = torch.from_numpy(audio.samples.copy()), self.devices.memory_plan.tile_frames
+        samples, tile = torch.from_numpy(audio.samples.copy()), self.devices.memory_plan.part("vae").tile_frames
         return self.devices.run_with_retry("vae", lambda vae: Codec(vae, tile).encode(samples, stop)).cpu()
 
     # -- codes

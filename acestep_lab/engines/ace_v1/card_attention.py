@@ -1,24 +1,23 @@
-"""The attentions and blocks of an ACE-Step v1 transformer on an accelerator: the CPU's numbers in fewer kernels.
+"""The attentions of an ACE-Step v1 transformer on an accelerator: the CPU's numbers in fewer kernels.
 
 A CPU wants slabs that stay in its caches and sums in place; a card wants few large operators. So here a song goes through whole,
 queries and keys are turned together, the sum of a query's weights comes out of the same product as what it finds (values carry a
-column of ones, as in the original), and shift, scale and gate of all blocks are made at once.
+column of ones, as in the original). What ACE-Step 1.5 has too is in `engines.card_blocks`; of attention the two have nothing in common:
+there softmax and turns of halves, here sums and turns of pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acestep_lab.engines.card_blocks import tokens_at_once
+
 if TYPE_CHECKING:
     from acestep_lab.engines.ace_v1.linear_attention import LinearAttention, Turns
-
-INNER_BYTES = 256 * 2**20
-"""Most that the wide inner states of a block's network take at once."""
 
 
 def signed(sin: Tensor) -> Tensor:
@@ -50,16 +49,6 @@ def attended(attn: LinearAttention, frames: Tensor, by: Turns, frame_mask: Tenso
 
 def parts(frames: Tensor) -> list[slice]:
     """A song's frames `[batch, frames, dim]` as one, or in as many slabs as the network's inner states need."""
-    most = max(64, INNER_BYTES // (12 * len(frames) * frames.shape[-1] * frames.element_size()))
+    most = max(64, tokens_at_once(frames) // len(frames))
     length = frames.shape[1]
     return [slice(None)] if length <= most else [slice(start, start + most) for start in range(0, length, most)]
-
-
-def modulations(blocks: Iterable[Any], time: Tensor) -> tuple[Tensor | None, ...]:
-    """What the time `[batch, 6, dim]` makes of each block's rows, scales with 1 added; None where a block's are not here yet."""
-    tables = [block.scale_shift_table for block in blocks]
-    if any(table.device != time.device for table in tables):
-        return (None,) * len(tables)
-    rows = torch.stack(tables)[:, None] + time
-    rows[:, :, 1::3] += 1.0
-    return rows.unbind(0)

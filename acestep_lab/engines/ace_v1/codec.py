@@ -20,8 +20,10 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.ace_v1.dcae import DcaeDecoder, DcaeEncoder, Span
 from acestep_lab.engines.ace_v1.log_mel import LogMel, from_picture, to_picture
 from acestep_lab.engines.ace_v1.vocoder import Vocoder
+from acestep_lab.engines.card_tiles import CardTiles, brought_home
 from acestep_lab.engines.tiles import tiles
 from acestep_lab.errors import CheckpointError, MachineError, SourceError, Stopped, shown
+from acestep_lab.models.lanes import Lanes
 
 TILE = 128
 """Frames of a tile with its context (12 seconds), always the same, so that a song comes out in the same bytes on every machine of
@@ -43,7 +45,8 @@ class Codec:
     """A DCAE and a vocoder at work; latents are `[frames, channels · rows]`, sound `[2, samples]` at 44,100 a second, float32.
 
     `tile` is the length of a tile in latent frames, context and all; it changes the result by rounding only. A DCAE that works
-    elsewhere brings its `halves` along.
+    elsewhere brings its `halves` along. With the `lanes` of a card, sound comes home while the next piece is worked out, and `sizes`
+    chooses the tile.
     """
 
     def __init__(
@@ -53,8 +56,11 @@ class Codec:
         tile: int = TILE,
         overlapped: bool = False,
         halves: tuple[DcaeEncoder, DcaeDecoder] | None = None,
+        lanes: Lanes | None = None,
+        sizes: CardTiles | None = None,
     ):
         found: Any = dcae
+        self.lanes, self.sizes = lanes, sizes
         self.dcae, self.vocoder, self.tile, self.overlapped = found, vocoder, tile, overlapped
         self.encoder, self.decoder = halves or (DcaeEncoder(found.encoder), DcaeDecoder(found.decoder))
         self.log_mel: LogMel = vocoder.config.log_mel
@@ -102,9 +108,9 @@ class Codec:
             return to_picture(part)[None].to(weight.dtype)
 
         made = self.encoder.encode(picture, frames, self.tile, steps.check)
-        latent = (made.to(self._wide) - SHIFT) * SCALE
+        latent = ((made.to(self._wide) - SHIFT) * SCALE).flatten(1, 2)[0].T.contiguous().cpu()
         steps.finish(latent)
-        return latent.flatten(1, 2)[0].T.contiguous().cpu()
+        return latent
 
     def _samples(self, sound: Audio | Tensor) -> Tensor:
         """Samples `[2, n]` at the codec's rate, at least one, all of them numbers."""
@@ -193,6 +199,9 @@ class Decoding:
     def __init__(self, codec: Codec, image: Tensor, bounds: list[tuple[int, int]]):
         self.codec, self.image, self.bounds = codec, image, bounds
         self.frames = image.shape[-1]
+        sizes = codec.sizes
+        context = max(codec.decoder.reach, codec.decoder.attention.reach)
+        self.tile = codec.tile if sizes is None else sizes.frames(self.frames, context)
         self._spans: dict[int, Span] = {}
 
     def pieces(
@@ -206,7 +215,19 @@ class Decoding:
         end = self.frames if end is None else end
         if not 0 <= start < end <= self.frames:
             raise SourceError(f"The window {start} to {end} does not lie in the latent's {self.frames} frames.")
-        return self._pieces(start, end, stop, progress)
+        return map(_finite, brought_home(self._pieces(start, end, stop, progress), self.codec.lanes))
+
+    def _parts(self, low: int, high: int) -> Iterator[tuple[int, int, int]]:
+        """First and last frame of each part, and from where it is worked out: on a card from further back where that gives it the
+        shape of the others.
+        """
+        context = self.codec.decoder.reach
+        if self.codec.sizes is None:
+            yield from ((first, first, last) for first, last in _cores(low, high, self.tile - 2 * context))
+            return
+        for tile in tiles(high - low, self.tile, context):
+            first, last = low + tile.start + tile.core.start, low + tile.start + tile.core.stop
+            yield min(first, low + tile.start + context * (tile.start > 0)), first, last
 
     def _pieces(self, start: int, end: int, stop: threading.Event | None, progress: Progress) -> Iterator[Tensor]:
         """Log-mels are made in order and held as long as the vocoder needs them as context."""
@@ -214,10 +235,11 @@ class Decoding:
         done, finish = start * factor, end * factor  # in mel frames, as all that follows
         low = max(0, done - reach) // factor
         high = min(self.frames, -(-(finish + reach) // factor))
-        held_from, held, parts = low * factor, None, _cores(low, high, self.codec.tile - 2 * self.codec.decoder.reach)
-        for first, last in parts:
-            self._sum(first, last, stop, progress)
-            held = self._joined(held, self._log_mel(first, last, stop))
+        held_from, held = low * factor, None
+        for begin, first, last in self._parts(low, high):
+            self._sum(begin, last, stop, progress)
+            made = self._log_mel(begin, last, stop)[..., (first - begin) * factor :]
+            held = self._joined(held, made)
             ready = finish if last == high else min(finish, last * factor - reach)
             if ready <= done:
                 continue
@@ -245,9 +267,9 @@ class Decoding:
                 continue
             low, high = self.bounds[i]
             share = self._share_before()
-            count = len(attention.blocks) * _count(high - low, codec.tile, attention.reach)
+            count = len(attention.blocks) * _count(high - low, self.tile, attention.reach)
             steps = _Steps(stop, lambda told, share=share: progress(told * share), count)  # type: ignore[misc]
-            self._spans[i] = codec.decoder.span(self.image, low, high, codec.tile, steps.check)
+            self._spans[i] = codec.decoder.span(self.image, low, high, self.tile, steps.check)
 
     @torch.inference_mode()
     def _log_mel(self, first: int, last: int, stop: threading.Event | None) -> Tensor:
@@ -302,11 +324,16 @@ class Decoding:
             states = vocoder.backbone(channel)[..., near - low : far - low]
             rows.append(vocoder.head(states)[0, :, (start - near) * hop : (end - near) * hop])
         sound = torch.cat(rows).to(self.codec._wide)
-        if not torch.isfinite(sound).all():
-            raise MachineError(
-                "The vocoder made values that are not numbers of this latent; its weights may be damaged. Fetch them again."
-            )
-        return sound.cpu()
+        return sound.cpu() if self.codec.lanes is None else sound
+
+
+def _finite(sound: Tensor) -> Tensor:
+    """Pass sound on as long as it is numbers; asked on the host."""
+    if not torch.isfinite(sound).all():
+        raise MachineError(
+            "The vocoder made values that are not numbers of this latent; its weights may be damaged. Fetch them again."
+        )
+    return sound
 
 
 def windows(frames: int) -> list[tuple[int, int]]:

@@ -60,6 +60,7 @@ from acestep_lab.engines.base import (
     TrainingRule,
     Vocabulary,
 )
+from acestep_lab.engines.card_tiles import CardTiles
 from acestep_lab.engines.hidden import after_block
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
@@ -89,6 +90,11 @@ _INT8 = {"text": 0.85, "dit": 0.504}
 256,384 words, two thirds of it, stays.
 """
 
+
+STATES, LOOP_BYTES, CODEC_SHARE = 800, 4500, 0.37
+"""What a plan for memory counts with: words and lyrics of a full prompt; bytes a minute for each number of the transformer's width; a
+tile's pictures as a share of the codec's weights. Traced at the published sizes (`tests/benchmarks/tier_table.py`).
+"""
 
 PROBED_FRAMES, PROBED_TIMES = 108, (0.95, 0.6, 0.25)
 """Where a change of the transformer is measured: ten seconds of a song, at three times."""
@@ -197,11 +203,15 @@ class AceV1Engine:
     # -- memory --------------------------------------------------------------------------------------------------------
 
     def component_specs(self) -> Sequence[ComponentSpec]:
-        """Each component with its size and what it needs while it works: the codec a tile's widest pictures, whatever the length,
-        at the published width 0.9 GB in float32; the transformer what is usual for its size, most of it keys and values of lyrics.
+        """Each component with its size and what it needs while it works: the codec a tile's widest pictures, whatever the length;
+        the transformer, for each branch of guidance, the keys and values of a prompt and long lyrics, and a little for each minute.
         """
         sizes, checkpoint = self.checkpoint.sizes(), self.checkpoint
-        working = {"codec": WorkingMemory(fixed=float(sizes["codec"]), per_tile_frame=0.0)}
+        heard = 2 * 2 * STATES * checkpoint.config.num_layers * checkpoint.config.dim
+        working = {
+            "codec": WorkingMemory(fixed=CODEC_SHARE * sizes["codec"]),
+            "dit": WorkingMemory(per_take=heard, per_minute=LOOP_BYTES * checkpoint.config.dim),
+        }
         return [
             ComponentSpec(
                 name, sizes[name], ROLES[name], LABELS[name], int8=_INT8.get(name), working=working.get(name),
@@ -214,6 +224,9 @@ class AceV1Engine:
     def passes(self) -> int:
         return 2
 
+    def twin(self) -> AceV1Engine:
+        return type(self)(self.checkpoint, self._precision, self._compiling.compiler)
+
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         module = self.checkpoint.build(component, dtype)
         if component != "dit":
@@ -224,7 +237,8 @@ class AceV1Engine:
 
     def _compiled(self, dit: Any) -> nn.Module:
         """The same transformer with its blocks compiled, where that is asked for."""
-        self._compiling.take(dit.transformer_blocks)
+        if self._compiling.compiler is not None:
+            self._compiling.take(dit.transformer_blocks)
         found: nn.Module = dit
         return found
 
@@ -447,7 +461,12 @@ class AceV1Engine:
         return Audio(audio.samples * np.float32(min(1.0, normalizing_gain(audio.samples))), RATE)
 
     def _codec(self, found: Any) -> Codec:
-        return Codec(found.dcae, found.vocoder, TILE)
+        plan, lanes = self.devices.memory_plan.part("codec"), self.devices.lanes
+        if lanes is None:
+            return Codec(found.dcae, found.vocoder, TILE)
+        per_frame = plan.working_bytes("codec") / TILE  # what the plan counts is for one such tile
+        sizes = CardTiles.of(plan, "codec", per_frame, TILE, lanes.free_bytes())
+        return Codec(found.dcae, found.vocoder, TILE, lanes=lanes, sizes=sizes)
 
     # -- sounds --------------------------------------------------------------------------------------------------------
 

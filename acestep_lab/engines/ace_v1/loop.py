@@ -97,7 +97,19 @@ def sample(
     guide = partial(Guide, velocity, strength=settings.strength, walk=walk, check=check)
     guides = tuple(guide(one) for one in (old, branches) if one is not None)
     solver = guided_by(stepping.solver(settings.solver, settings.omega), guides, walk.skipped)
-    return _watched(sampler.checked(made(group, guides, solver, walk)), walk.steps, len(songs), check)
+    steps = sampler.checked(_brought_home(made(group, guides, solver, walk)))
+    return _watched(steps, walk.steps, len(songs), check)
+
+
+def _brought_home(steps: Iterator[Step]) -> Iterator[Step]:
+    """Steps whose latents are on the host, where they are looked at: both come in one copy."""
+    for step in steps:
+        assert step.state is not None
+        assert step.estimate is not None
+        if step.state.device.type != "cpu":
+            state, estimate = torch.stack([step.state, step.estimate]).cpu()
+            step = replace(step, state=state, estimate=estimate)
+        yield step
 
 
 def _watched(steps: Iterator[Step], count: int, items: int, check: Check) -> Iterator[Step]:

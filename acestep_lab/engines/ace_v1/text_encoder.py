@@ -138,7 +138,7 @@ class PromptReader:
 
         @torch.inference_mode()
         def states(text: Any) -> Tensor:
-            asked = torch.tensor([ids], device=self.devices.device)
+            asked = torch.tensor([ids], device=self.devices.device_for(self.component))
             with dampened(text, queries(text) if quiet else ()):
                 said: Tensor = text(input_ids=asked, attention_mask=torch.ones_like(asked)).last_hidden_state
             return said[0].float().cpu()

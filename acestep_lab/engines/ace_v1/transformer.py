@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from acestep_lab.engines.ace_v1 import layout
-from acestep_lab.engines.ace_v1.card_attention import modulations
 from acestep_lab.engines.ace_v1.geometry import V1Config
 from acestep_lab.engines.ace_v1.linear_attention import (
     CrossAttention,
@@ -42,6 +41,7 @@ from acestep_lab.engines.ace_v1.linear_attention import (
     turns,
 )
 from acestep_lab.engines.ace_v1.lyric_encoder import LyricEncoder
+from acestep_lab.engines.card_blocks import modulations
 from acestep_lab.models import assembly, weights
 
 EPSILON = 1e-6
@@ -66,11 +66,15 @@ class PreparedStates(NamedTuple):
 
 def without_unheard(prepared: PreparedStates, mask: Tensor) -> PreparedStates:
     """The same without the states that no item hears, by their mask [batch, states]; no bias where all that stay count."""
-    heard = (mask != 0).any(0)
-    bias = prepared.bias[..., heard] if prepared.bias is not None and not bool((mask != 0)[:, heard].all()) else None
+    seen = (
+        mask != 0
+    ).cpu()  # asked on the host: a card would be waited for at each question, and at each of the layers
+    heard = seen.any(0)
+    whole, place = bool(seen[:, heard].all()), heard.nonzero()[:, 0].to(mask.device)
+    bias = prepared.bias[..., place] if prepared.bias is not None and not whole else None
     if bool(heard.all()):
         return prepared._replace(bias=bias)
-    keys, values = (tuple(one[:, :, heard] for one in each) for each in (prepared.keys, prepared.values))
+    keys, values = (tuple(one[:, :, place] for one in each) for each in (prepared.keys, prepared.values))
     return PreparedStates(keys, values, bias)
 
 

@@ -69,7 +69,7 @@ def open_engine(
         return OnnxMusicGenEngine.open(Path(name).expanduser())
     from acestep_lab.engines.musicgen.checkpoint import Checkpoint
     from acestep_lab.engines.musicgen.engine import MusicGenEngine
-    from acestep_lab.plan.recorder import recorder_for
+    from acestep_lab.models.recording import recorder_for
 
     step = Settings.read().value("lm_step") or "auto"
     return MusicGenEngine(Checkpoint.open(name), road=partial(recorder_for, wish=step))

@@ -18,6 +18,9 @@ from acestep_lab.models import weights
 from acestep_lab.models.assembly import assemble, fitting
 from acestep_lab.models.weights import short
 
+_PADDINGS = frozenset({"stride", "kernel_size", "padding_total"})
+"""What an EnCodec convolution reads to know how far to fill up its input."""
+
 if TYPE_CHECKING:
     from acestep_lab.engines.musicgen.checkpoint import Checkpoint
 
@@ -27,7 +30,7 @@ def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> nn.Modu
     entries = checkpoint.entries(component)
     dtype = torch.float32 if component == "codec" else dtype
     module = assemble(maker(checkpoint, component), entries, checkpoint.folder, dtype)
-    _finish(component, module, dtype)
+    finish(component, module, dtype)
     return module
 
 
@@ -36,8 +39,14 @@ def verify(checkpoint: Checkpoint, component: str) -> None:
     fitting(maker(checkpoint, component), checkpoint.entries(component), checkpoint.folder, {})
 
 
-def _finish(component: str, module: Any, dtype: torch.dtype) -> None:
-    """What no stored tensor says: T5 reads one table under two names, and the decoder's table of sines is computed."""
+def finish(component: str, module: Any, dtype: torch.dtype) -> None:
+    """What no stored tensor says: T5 reads one table under two names, the decoder's table of sines is computed, and EnCodec's
+    sizes stay on the host: on a card, transformers would wait for each of them at every convolution.
+    """
+    if component == "codec":
+        for part in module.modules():
+            for name in _PADDINGS & part._buffers.keys():
+                setattr(part, name, part._buffers.pop(name).detach())  # a plain tensor, which no `to` moves
     if component == "text":
         module.encoder.embed_tokens.weight = module.shared.weight
     if component == "decoder":

@@ -30,6 +30,7 @@ from acestep_lab.engines.base import (
     Sound,
     Vocabulary,
 )
+from acestep_lab.engines.card_tiles import CardTiles
 from acestep_lab.engines.musicgen import catalog, onnx
 from acestep_lab.engines.musicgen import resolve as resolving
 from acestep_lab.engines.musicgen.checkpoint import COMPONENTS, Checkpoint
@@ -45,10 +46,10 @@ from acestep_lab.errors import CheckpointError, MachineError, RecipeError, Sourc
 from acestep_lab.models.assembly import opened
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.onnx_export import OnnxParts
+from acestep_lab.models.recording import Recorder, recorder_for
 from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import number, whole_number
 from acestep_lab.plan.plan import Plan
-from acestep_lab.plan.recorder import Recorder, recorder_for
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import TokenSampling
@@ -68,6 +69,8 @@ _FIXED = frozenset(
     }
 )
 """Fields of its tasks that it has no use for."""
+HEARD = 256
+"""Tokens of a long caption, whose keys and values a plan for memory counts with."""
 MOST_TOKENS = 512
 """Tokens of a caption that are read: what T5 was taught."""
 ROLES = {"text": "encoder", "codec": "decoder", "decoder": "loop"}
@@ -182,15 +185,23 @@ class MusicGenEngine:
         places = self.window_seconds * self.shape.frames_per_second + (self.shape.chroma or 0)
         filters = whole_number(codec, "num_filters", self.name, 32)
         piece = (TILE + 2 * HALO) * self.shape.hop * filters * self.shape.channels * 4
+        logits = (
+            2 * 2 * self.shape.codebooks * self.shape.words * places * 2
+        )  # of both rows, once more as they are stacked
         return {
-            "decoder": WorkingMemory(per_minute=2 * layers * width * places * 2),
-            "codec": WorkingMemory(fixed=4 * piece),
+            "decoder": WorkingMemory(
+                fixed=logits + 8 * width * places * 2, per_take=2 * layers * width * (places + HEARD) * 2
+            ),
+            "codec": WorkingMemory(fixed=3.5 * piece),
         }
 
     @property
     def passes(self) -> int:
         """Rows of each song the decoder is asked in: with the words, and without."""
         return 1 if self._defaults.guidance_scale == 1.0 else 2
+
+    def twin(self) -> MusicGenEngine:
+        return type(self)(self.checkpoint, self.window_seconds, self.stride_seconds, self._road)
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         """Make a component on the CPU; CheckpointError for an unknown name or damaged files."""
@@ -268,7 +279,7 @@ class MusicGenEngine:
     def _states(self, ids: Sequence[int]) -> Tensor:
         @torch.inference_mode()
         def read(text: Any) -> Tensor:
-            asked = torch.tensor([ids], device=self.devices.device)
+            asked = torch.tensor([ids], device=self.devices.device_for("text"))
             states: Tensor = text(input_ids=asked, attention_mask=torch.ones_like(asked)).last_hidden_state
             return states[0].float().cpu()
 
@@ -420,7 +431,12 @@ class MusicGenEngine:
         return self._decoded(torch.from_numpy(found), stop, None)
 
     def _codec(self, codec: object) -> Codec:
-        return Codec(codec, self.shape.channels, self.devices.device)
+        plan, lanes = self.devices.memory_plan.part("codec"), self.devices.lanes
+        if lanes is None:
+            return Codec(codec, self.shape.channels, self.devices.device_for("codec"))
+        per_frame = plan.working_bytes("codec") / (TILE + 2 * HALO)  # what the plan counts is for one such piece
+        sizes = CardTiles.of(plan, "codec", per_frame, TILE, lanes.free_bytes())
+        return Codec(codec, self.shape.channels, self.devices.device_for("codec"), lanes=lanes, sizes=sizes)
 
     def _is_ours(self, take: Take) -> bool:
         frames = self.limits(take.recipe.task).frames(take.audio.seconds)

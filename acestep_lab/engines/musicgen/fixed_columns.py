@@ -14,16 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acestep_lab.engines.musicgen.request import Rules
+from acestep_lab.models.backends import exact_dtype
+from acestep_lab.models.recording import Recorder
 from acestep_lab.plan.decoder import LinearMaps
-from acestep_lab.plan.fixed_step import STEP
-from acestep_lab.plan.recorder import Recorder
+from acestep_lab.plan.fixed_step import WINDOW, Sight, room_for
 from acestep_lab.plan.token_sampler import drawn
 
 if TYPE_CHECKING:
     from acestep_lab.engines.musicgen.generation import Decoder
 
-AHEAD = 8
-"""So many columns are written before the host looks at them; who says stop is heard as soon."""
+AHEAD = WINDOW
+"""So many columns are written before the host looks at them, as of a planner's tokens."""
 
 
 class _Layer:
@@ -54,21 +55,20 @@ class FixedColumns:
         self._tables, self._norm = list(inner.embed_tokens), inner.layer_norm
         self._layers, self._heads = [_Layer(block) for block in inner.layers], LinearMaps(*decoder.decoder.lm_heads)
         past = own.get_seq_length()
-        room = -(-(past + grid.shape[1] - at + AHEAD) // STEP) * STEP
+        room = room_for(past + grid.shape[1] - at + AHEAD)
         self._keys = [_with_room(layer.keys, room) for layer in own.layers]
         self._values = [_with_room(layer.values, room) for layer in own.layers]
         self._words = [
             (layer.keys, layer.values) for layer in cache.cross_attention_cache.layers if layer.is_initialized
         ]
         self._sines = inner.embed_positions.get_embedding(room, inner.embed_positions.embedding_dim).to(logits)
-        self._seen = logits.new_zeros(()), logits.new_full((), float("-inf"))
-        self._places, self._length = torch.arange(room, device=device), torch.full((1,), past, device=device)
+        self._sight, self._length = Sight(logits, room), torch.full((1,), past, device=device)
         spare = torch.zeros(len(grid), AHEAD, dtype=torch.long)  # a step that is tried out may go past the end
         self.grid = torch.cat([grid, spare], dim=1).to(device)
         self._open = torch.cat([is_open, spare.bool()], dim=1).to(device)
         self._at, self._logits = torch.full((1,), at, device=device), logits.clone()
         self._finite = torch.ones((), dtype=torch.bool, device=device)
-        exact = torch.float32 if device.type == "mps" else torch.float64
+        exact = exact_dtype(device)
         self._numbers, self._number = torch.zeros(AHEAD, len(grid), dtype=exact, device=device), self._at - self._at
         state = (self._length, self.grid, self._at, self._logits, self._finite, self._number)
         self._play = recorder(self._step, state, [*self._keys, *self._values])
@@ -104,9 +104,7 @@ class FixedColumns:
         tables = [table(code) for table, code in zip(self._tables, column.unbind(), strict=True)]
         sines = self._sines.index_select(0, self._length)
         state = (sum(tables[1:], tables[0]) + sines).expand(self.rules.rows, -1).contiguous()  # [rows, width]
-        visible = torch.where(self._places <= self._length, *self._seen)[
-            None, None, None
-        ]  # [1, 1, 1, room], to be added
+        visible = self._sight.until(self._length)[None, None]  # [1, 1, 1, room], to be added
         for index, layer in enumerate(self._layers):
             self._hear(layer, index, state, visible)
             if layer.asks is not None:

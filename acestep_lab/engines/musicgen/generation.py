@@ -19,7 +19,7 @@ from acestep_lab.engines.musicgen.fixed_columns import AHEAD, FixedColumns, addr
 from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.engines.musicgen.windows import Window, delayed, undelayed
 from acestep_lab.errors import MachineError
-from acestep_lab.plan.recorder import Recorder, recorder_for
+from acestep_lab.models.recording import Recorder, recorder_for
 from acestep_lab.plan.token_sampler import nucleus
 
 
@@ -153,10 +153,11 @@ class Generation:
 
     def _one(self, logits: Tensor) -> Tensor:
         """The column of these logits [codebooks, 1]: drawn where it is open."""
+        logits = logits.cpu()  # the one thing that comes home for a token
         _check(bool(torch.isfinite(logits).all()))
         self._read = self.at
         found, is_open = self._grid[:, self.at].clone(), self._open[:, self.at]
-        found[is_open] = draw(logits.cpu(), self.rules, self.generator)[is_open]
+        found[is_open] = draw(logits, self.rules, self.generator)[is_open]
         return found[:, None]
 
     def _finish(self) -> None:

@@ -51,11 +51,15 @@ class Attributing(Controller):
 
     def _say_cost(self, sound: Take | Audio) -> None:
         try:
-            cost = self.backend.session.attribute(sound, dry_run=True)
+            cost = self.backend.session.attribute(self._as_made(sound), dry_run=True)
         except LabError as problem:
             self.attribution.tell_cost(sound.id, "", sentence(problem))
         else:
             self.attribution.tell_cost(sound.id, str(cost) if cost.renders else "")
+
+    def _as_made(self, sound: Take | Audio) -> Take | Audio:
+        """The sound, which starts from nothing that is somebody else's."""
+        return self.backend.takes.to_remake(sound, self.studio.owner) if isinstance(sound, Take) else sound
 
     def _find(self) -> None:
         """Begin a run for the take in hand; the page goes on beside it."""
@@ -63,7 +67,7 @@ class Attributing(Controller):
         if sound is None:
             raise LabError("No take is in hand; choose one first.")
         with self.studio.client().acting():
-            run = self.backend.session.attribute(sound)
+            run = self.backend.session.attribute(self._as_made(sound))
         self.attribution.follow(run)
 
     def _hear(self, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
@@ -46,8 +47,9 @@ class Collecting(Controller):
             search=lambda text: self.list(),
             more_like=self._more_like,
             complete_sweep=self._complete_sweep,
+            differ=lambda takes: self.in_background(self.gallery, partial(self.listing.differ, takes)),
         )
-        self.gallery.can_make = True
+        self.gallery.can_make = self.gallery.can_differ = True
         connect(self.tree, select=self._select)
         self._forget = self.backend.on_marked(self._heard_of)
         self._read_sweep()

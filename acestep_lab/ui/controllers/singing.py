@@ -55,7 +55,7 @@ class Singing(Controller):
 
     def _find(self, take: Take) -> None:
         try:
-            found = self.backend.session.align(take)
+            found = self.backend.session.align(self.backend.takes.to_remake(take, self.studio.owner))
         finally:
             self._busy.discard(take.id)
         self._found[take.id] = found
