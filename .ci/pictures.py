@@ -21,15 +21,17 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks" / "pictures"
 CAPTION = "warm lo-fi hip hop with soft keys, round bass and lazy drums"
-SECONDS, STEPS, SEED = 10.0, 24, 7
+SECONDS, STEPS, PAGE_STEPS, SEED = 10.0, 24, 8, 7
+"""Many steps for the latent, so that it moves smoothly; few for what the page shows."""
 REGION = (4.0, 7.0)
 """Seconds that the studio's picture shows repainted."""
 REPAINTED = "soft flute melody over strings"
 SIZE, SCALE = (1280, 860), 1.5
 """Of the studio's window in CSS pixels, and device pixels of each."""
-ROW, COLUMN, STRIP, COLOURS = 2, 2, 24, 32
-"""Pixels of a channel, of a latent frame, and of the line of words under them; how many colours there are."""
-HOLD_MS, STEP_MS = 1_800, 110
+ROW, ACROSS, STRIP, COLOURS = 5, 250, 24, 64
+"""Pixels of a channel, columns into which frames are averaged (each three pixels wide), pixels of the line of words, colours."""
+HOLD_MS, STEP_MS, QUALITY = 1_800, 110, 45
+"""How long the last frame and each other is shown; noise compresses badly, hence the loss."""
 LARGEST = 400_000
 """Bytes of the picture that moves."""
 WIDTH, LEFT, TOP, BAR = 860, 74, 40, 52
@@ -74,15 +76,12 @@ def latent() -> Iterator[Path]:
 
     frames = [frame(state, f"step {at + 1} of {len(song()[2])}") for at, state in enumerate(song()[2])]
     frames.append(frame(song()[1].latent, "the finished latent: what the decoder turns into sound"))
-    colours = frames[-1].quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
-    flat = [one.quantize(palette=colours, dither=Image.Dither.NONE) for one in frames]
-    moving, still = FOLDER / "latent.png", FOLDER / "latent-still.png"
-    flat[0].save(
-        moving, save_all=True, append_images=flat[1:], loop=0, optimize=True, duration=[STEP_MS] * (len(flat) - 1) + [HOLD_MS]
-    )
+    moving, still = FOLDER / "latent.webp", FOLDER / "latent-still.png"
+    times = [STEP_MS] * (len(frames) - 1) + [HOLD_MS]
+    frames[0].save(moving, save_all=True, append_images=frames[1:], duration=times, quality=QUALITY, method=6)
     if moving.stat().st_size > LARGEST:
         raise RuntimeError(f"{moving.name} is {moving.stat().st_size:,} bytes; at most {LARGEST:,} are shown.")
-    flat[-1].save(still, optimize=True)
+    frames[-1].quantize(COLOURS, dither=Image.Dither.NONE).save(still, optimize=True)
     yield from (moving, still)
 
 
@@ -93,7 +92,7 @@ def frame(values: Any, words: str) -> Any:
     from acestep_lab.ui.latent_image import order_of, picture
 
     order = order_of(song()[1].latent)
-    drawn = picture(values, order, len(values) * COLUMN, ROW)
+    drawn = picture(values, order, ACROSS, ROW).repeat(3, axis=1)
     image = Image.new("RGB", (drawn.shape[1], drawn.shape[0] + STRIP), "white")
     image.paste(Image.fromarray(drawn), (0, 0))
     font, pen = ImageFont.load_default(14), ImageDraw.Draw(image)
@@ -108,12 +107,14 @@ def studio() -> Iterator[Path]:
     """The page after a repaint, with the verdict over what stayed the same."""
     from PIL import Image
 
-    lab, take, _ = song()
+    lab, first, _ = song()
+    take = lab.make(first.recipe.replace(steps=PAGE_STEPS), plan=first.plan)
     with served(lab) as url, chromium() as browser:
         page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]}, device_scale_factor=SCALE)
         page.set_default_timeout(300_000)
         page.goto(url)
         page.locator(f".acl-waveform[data-drawn='{take.id}']").wait_for()
+        page.locator(".acl-compose textarea").fill(CAPTION)
         repaint(page)
         page.wait_for_timeout(1_500)  # the verdict's lane and the tree are drawn after it
         page.mouse.move(0, 0)
@@ -130,6 +131,7 @@ def repaint(page: Any) -> None:
     for label, second in zip(("Start in seconds", "End in seconds"), REGION):
         page.get_by_label(label).fill(f"{second:g}")
         page.get_by_label(label).press("Tab")
+    page.get_by_placeholder("What should sound there?").fill(REPAINTED)
     page.get_by_role("button", name="Repaint", exact=True).last.click()
     page.get_by_text("the same, bit for bit").wait_for()
 

@@ -30,6 +30,7 @@ def test_a_component_says_its_use_and_every_event_its_docstring_names(name: str)
     assert named - {kind for kind, _ in found.events} == set()
     assert name in FURNITURE or f"{found.name}Widget(" in found.use
     assert {field for field, _ in found.fields} == set(widget.fields)
+    assert {name.removeprefix("do_") for name in dir(widget) if name.startswith("do_")} == set(widget._requests)
     compile(found.use, name, "exec")
 
 
