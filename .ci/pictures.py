@@ -28,8 +28,9 @@ REGION = (4.0, 7.0)
 REPAINTED = "soft flute melody over strings"
 SIZE, SCALE = (1280, 860), 1.5
 """Of the studio's window in CSS pixels, and device pixels of each."""
-ROW, ACROSS, STRIP, COLOURS = 5, 250, 24, 64
-"""Pixels of a channel, columns into which frames are averaged (each three pixels wide), pixels of the line of words, colours."""
+ROW, ACROSS, STRIP, COLOURS, GAIN = 5, 250, 24, 64, 2.0
+"""Pixels of a channel, columns into which frames are averaged (each three pixels wide), pixels of the line of words, colours, and what makes up
+for how the mean of four frames pales."""
 HOLD_MS, STEP_MS, QUALITY = 1_800, 110, 45
 """How long the last frame and each other is shown; noise compresses badly, hence the loss."""
 LARGEST = 400_000
@@ -92,7 +93,7 @@ def frame(values: Any, words: str) -> Any:
     from acestep_lab.ui.latent_image import order_of, picture
 
     order = order_of(song()[1].latent)
-    drawn = picture(values, order, ACROSS, ROW).repeat(3, axis=1)
+    drawn = picture(values * GAIN, order, ACROSS, ROW).repeat(3, axis=1)
     image = Image.new("RGB", (drawn.shape[1], drawn.shape[0] + STRIP), "white")
     image.paste(Image.fromarray(drawn), (0, 0))
     font, pen = ImageFont.load_default(14), ImageDraw.Draw(image)

@@ -49,7 +49,7 @@ def test_the_page_listens_to_nothing_that_no_component_tells() -> None:
 
 def test_widget_pane_and_an_instance_are_one_component_and_markup_stays_text() -> None:
     assert about(ui.PlayerWidget) == about(ui.PlayerPane) == about(ui.PlayerWidget())
-    assert "<code>star(id, on)</code>" in about(ui.PlayerWidget)._repr_html_()
-    assert "PlayerWidget(take)" in repr(about(ui.PlayerWidget))
+    assert "star(id, on)" in about(ui.PlayerWidget)._repr_html_()
+    assert "PlayerWidget(take)" in str(about(ui.PlayerWidget))
     with pytest.raises(RecipeError, match="PlayerWidget"):
         about("Player")

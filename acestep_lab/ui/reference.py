@@ -20,7 +20,7 @@ from acestep_lab.errors import RecipeError, shown
 from acestep_lab.ui.component import Component
 
 _STYLE = 'style="text-align: start; vertical-align: top; padding: 2px 10px 2px 0"'
-_HEADS = ("Fields (Python to browser)", "Asked by the browser", "Told to `.on(…)`")
+_HEADS = ("Fields (Python to browser)", "Asked by the browser", "Told to .on(…)")
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,15 @@ class ComponentReference:
         return fields, [f"{name}({given})" for name, given in self.asks], [f"{name}({told})" for name, told in self.events]
 
     def __repr__(self) -> str:
+        return f"<{self.name}: {len(self.fields)} fields, {len(self.asks)} requests, {len(self.events)} events; print it>"
+
+    def __str__(self) -> str:
         parts = [f"{head}: {', '.join(lines) or 'nothing'}" for head, lines in zip(_HEADS, self.columns)]
         return "\n".join([f"{self.name}: {self.says}", *parts, self.use])
 
     def _repr_html_(self) -> str:
         cells = "".join(f"<td {_STYLE}>{_lines(lines)}</td>" for lines in self.columns)
-        heads = "".join(f"<th {_STYLE}>{escape(head.replace('`', ''))}</th>" for head in _HEADS)
+        heads = "".join(f"<th {_STYLE}>{escape(head)}</th>" for head in _HEADS)
         use = f"<pre>{escape(self.use)}</pre>" if self.use else ""
         table = f"<table><tr>{heads}</tr><tr>{cells}</tr></table>"
         return f"<div><strong>{escape(self.name)}</strong> {escape(self.says)}{use}{table}</div>"
@@ -135,4 +138,4 @@ def _named(call: ast.AST) -> str:
 
 
 def _lines(lines: list[str]) -> str:
-    return "<br>".join(f"<code>{escape(line)}</code>" for line in lines) or "nothing"
+    return f"<pre>{escape(chr(10).join(lines))}</pre>" if lines else "nothing"
