@@ -155,7 +155,7 @@ def _list(pages: Mapping[str, str]) -> str:
 def _wrapped(body: str, title: str) -> str:
     style = (
         "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}img{max-width:100%;height:auto}"
-        "td,th{text-align:start;padding:.2em .6em;border-block-end:1px solid #ccc;vertical-align:top}pre{overflow-x:auto}"
+        ".anchor-link{display:none}code{overflow-wrap:anywhere}td,th{text-align:start;padding:.2em .6em;border-block-end:1px solid #ccc;vertical-align:top}pre{overflow-x:auto}"
         "table{display:block;overflow-x:auto;border-collapse:collapse}@media(prefers-color-scheme:dark){body{background:#15191e;color:#e8e6e1}a{color:#7ab8ff}}"
     )
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'

@@ -26,7 +26,7 @@ SECONDS, STEPS, PAGE_STEPS, SEED = 10.0, 24, 8, 7
 REGION = (4.0, 7.0)
 """Seconds that the studio's picture shows repainted."""
 REPAINTED = "soft flute melody over strings"
-SIZE, SCALE = (1280, 860), 1.5
+SIZE, SCALE = (1280, 720), 1.5
 """Of the studio's window in CSS pixels, and device pixels of each."""
 ROW, ACROSS, STRIP, COLOURS, GAIN = 5, 250, 24, 64, 2.0
 """Pixels of a channel, columns into which frames are averaged (each three pixels wide), pixels of the line of words, colours, and what makes up
@@ -117,6 +117,7 @@ def studio() -> Iterator[Path]:
         page.locator(f".acl-waveform[data-drawn='{take.id}']").wait_for()
         page.locator(".acl-compose textarea").fill(CAPTION)
         repaint(page)
+        page.get_by_role("button", name="Dismiss").first.click()
         page.wait_for_timeout(1_500)  # the verdict's lane and the tree are drawn after it
         page.mouse.move(0, 0)
         shot = page.screenshot()
@@ -227,7 +228,25 @@ def memory_row(at: int, tier: Any, plan: Any, scale: float) -> str:
     )
 
 
-PICTURES: dict[str, Callable[[], Iterator[Path]]] = {"sample": sample, "latent": latent, "studio": studio, "memory": memory}
+# -- badges ------------------------------------------------------------------------------------------------------------
+
+
+def badges() -> Iterator[Path]:
+    """Where the first lesson opens in a click: drawn here, since the pages fetch nothing."""
+    for name, colour in (("binder", "#d55e00"), ("colab", "#0072b2")):
+        words = f"first lesson: {name.capitalize()}"
+        width = 16 + 7 * len(words)
+        file = FOLDER / f"{name}.svg"
+        file.write_text(
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="24" role="img" aria-label="{words}"><rect width="{width}" '
+            f'height="24" rx="4" fill="{colour}"/><text x="{width // 2}" y="16" text-anchor="middle" fill="white" '
+            f'font-family="system-ui, sans-serif" font-size="12">{words}</text></svg>\n',
+            encoding="utf-8",
+        )
+        yield file
+
+
+PICTURES: dict[str, Callable[[], Iterator[Path]]] = {"sample": sample, "latent": latent, "studio": studio, "memory": memory, "badges": badges}
 """What can be asked for, and what makes its files."""
 
 if __name__ == "__main__":
