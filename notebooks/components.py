@@ -237,7 +237,7 @@ about(ExportWidget)
 # ## A preview that stays in the file: it plays where no kernel is
 
 # %%
-take.embed(seconds=3)
+take.embed(seconds=2)
 
 # %% [markdown]
 # ## SoundDrop — bring a file in; RunQueue — what is being made
@@ -349,7 +349,7 @@ about(SweepFormWidget)
 # another seed does. In Python: `lab.attribute(take)` shows itself; `run.result().ranked`, `.to_records()`.
 
 # %%
-asked = lab.attribute(take, steps=2, what="phrases")
+asked = lab.attribute(swept.result()[0], steps=2, what="phrases")
 AttributionWidget(asked)
 
 # %%
