@@ -143,7 +143,7 @@ def contents(lessons: Sequence[Path]) -> str:
     """The first page: where everything is."""
     heard = {"Lessons": {f"notebooks/{file.name}": file.stem.replace("_", " ") for file in lessons}}
     own = {head: {called(name): title for name, title in pages.items()} for head, pages in SECTIONS.items()}
-    rows = {**{"Begin": own.pop("Begin")}, **heard, **own, "Reference": {"acestep_lab.html": "Every public name"}}
+    rows = {"Begin": own.pop("Begin"), **heard, **own, "Reference": {"acestep_lab.html": "Every public name"}}
     parts = (f"<h2>{html.escape(head)}</h2><ul>{_list(pages)}</ul>" for head, pages in rows.items())
     return _wrapped(f"<h1>acestep_lab</h1>{''.join(parts)}", "acestep_lab")
 

@@ -15,7 +15,9 @@ import pytest
 from acestep_lab import Recipe, Session
 
 GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
-TOUR = re.findall(r"^(\d+)\. `([\w/]+)\.py`, `([\w.]+)`: \w", GUIDE.partition("## The tour")[2].partition("## Words")[0], re.M)
+TOUR = re.findall(
+    r"^(\d+)\. `([\w/]+)\.py`, `([\w.]+)`: \w", GUIDE.partition("## The tour")[2].partition("## Words")[0], re.M
+)
 
 
 def test_the_tour_has_ten_stops() -> None:

@@ -24,7 +24,9 @@ def test_every_component_is_followed_by_what_it_is_and_the_page_is_committed_as_
     shown = {name for name in ui.__all__ if name.endswith("Widget")} - {"TopbarWidget", "TabsWidget"}
     assert [name for name in shown if f"\nabout({name})\n" not in text] == []
     paired = json.loads(SOURCE.with_suffix(".ipynb").read_text(encoding="utf-8"))
-    assert paired["metadata"]["acestep_lab"]["ran"] == ours("lessons").digest(SOURCE), "make lessons runs what has changed"
+    assert paired["metadata"]["acestep_lab"]["ran"] == ours("lessons").digest(SOURCE), (
+        "make lessons runs what has changed"
+    )
     assert str(paired["cells"]).count("Told to .on(…)") == len(shown)
 
 

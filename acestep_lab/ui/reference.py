@@ -42,10 +42,16 @@ class ComponentReference:
     def columns(self) -> tuple[list[str], list[str], list[str]]:
         """Fields, requests and events as lines."""
         fields = [f"{name} = {value}" for name, value in self.fields]
-        return fields, [f"{name}({given})" for name, given in self.asks], [f"{name}({told})" for name, told in self.events]
+        return (
+            fields,
+            [f"{name}({given})" for name, given in self.asks],
+            [f"{name}({told})" for name, told in self.events],
+        )
 
     def __repr__(self) -> str:
-        return f"<{self.name}: {len(self.fields)} fields, {len(self.asks)} requests, {len(self.events)} events; print it>"
+        return (
+            f"<{self.name}: {len(self.fields)} fields, {len(self.asks)} requests, {len(self.events)} events; print it>"
+        )
 
     def __str__(self) -> str:
         parts = [f"{head}: {', '.join(lines) or 'nothing'}" for head, lines in zip(_HEADS, self.columns)]
@@ -62,12 +68,14 @@ class ComponentReference:
 def about(component: Any) -> ComponentReference:
     """What a component is: of a `…Widget`, a `…Pane` or one of either; RecipeError for what is none."""
     kind = component if isinstance(component, type) else type(component)
-    core = next((one for one in kind.__mro__ if _is_core(one)), None)
+    core: type[Component] | None = next((one for one in kind.__mro__ if _is_core(one)), None)
     if core is None:
         raise RecipeError(f"A component is one of acestep_lab.ui, such as PlayerWidget, not {shown(component)}.")
     says, use = _said(inspect.getdoc(core) or "")
     fields = tuple((name, _short(value)) for name, value in core.fields.items())
-    asks = tuple((name, _arguments(work)) for name, work in sorted(core._requests.items()) if name not in Component._requests)
+    asks = tuple(
+        (name, _arguments(work)) for name, work in sorted(core._requests.items()) if name not in Component._requests
+    )
     return ComponentReference(core.__name__, says, use, fields, asks, tuple(sorted(dict(_events(core)).items())))
 
 
@@ -96,7 +104,7 @@ def _arguments(work: Any) -> str:
     return ", ".join(one.name if one.default is one.empty else f"[{one.name}]" for one in given)
 
 
-def _events(core: type) -> Iterator[tuple[str, str]]:
+def _events(core: type[Component]) -> Iterator[tuple[str, str]]:
     """Each kind a component notifies of, and the keywords that go with it, by its source."""
     for part in core.__mro__[:-1]:
         if not issubclass(part, Component) or part is Component:
@@ -114,9 +122,9 @@ def _forwarders(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
         if isinstance(method, ast.FunctionDef) and len(method.args.args) > 1:
             kind = method.args.args[1].arg
             for call in ast.walk(method):
-                if isinstance(call, ast.Call) and _named(call) == "notify" and isinstance(call.args[0], ast.Name):
-                    if call.args[0].id == kind:
-                        yield method.name, tuple(one for one in _keywords(call) if one != "…")
+                first = call.args[0] if isinstance(call, ast.Call) and _named(call) == "notify" else None
+                if isinstance(first, ast.Name) and first.id == kind:
+                    yield method.name, tuple(one for one in _keywords(call) if one != "…")
 
 
 def _keywords(call: ast.AST) -> list[str]:
