@@ -48,11 +48,8 @@ class Component:
         own = {name: work for name, work in vars(cls).items() if name.startswith("do_") and callable(work)}
         for name, work in own.items():
             setattr(cls, name, validated(work))
-        inherited = (
-            vars(base).get("_requests", {}) for base in reversed(cls.__mro__[1:])
-        )  # a part may be made of several
-        known = {kind: work for requests in inherited for kind, work in requests.items()}
-        cls._requests = {**known, **{name.removeprefix("do_"): getattr(cls, name) for name in own}}
+        asked = [name for name in dir(cls) if name.startswith("do_")]  # also of several bases, such as two lanes
+        cls._requests = {name.removeprefix("do_"): getattr(cls, name) for name in asked}
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.fields and not fits(self.fields[name], value):
