@@ -5,7 +5,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q
 PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
 
-.PHONY: demo studio lab test check lint types widgets notebooks lessons docs coverage canary schemas hooks clean
+.PHONY: demo studio lab test check lint types widgets notebooks lessons pictures docs coverage canary schemas hooks clean
 
 demo: $(PACKAGE)            ## set up, compose from a sentence, write FLAC and a page
 	$(VENV)/bin/acestep-lab demo --out demo
@@ -36,6 +36,9 @@ notebooks: $(TOOLS)         ## write the .ipynb beside each py:percent source
 
 lessons: $(TOOLS)           ## run the lessons whose source has changed, and keep what came out in their notebooks
 	$(VENV)/bin/python .ci/lessons.py
+
+pictures: $(TOOLS)          ## what README.md shows and lets hear: notebooks/pictures (needs a Chromium)
+	$(VENV)/bin/python .ci/pictures.py
 
 docs: $(TOOLS)              ## the reference and the lessons as pages: build/docs/index.html
 	$(VENV)/bin/python .ci/docs.py build/docs

@@ -1,7 +1,7 @@
 """Runs lessons and keeps what came out in their notebooks: music, figures and printed words, readable where no kernel is.
 
     python .ci/lessons.py                 # every lesson whose source has changed since it was run
-    python .ci/lessons.py 03 06           # these
+    python .ci/lessons.py 03 components   # these
     python .ci/lessons.py --all
 
 The source is `notebooks/NN_name.py`; outputs stand in the paired `.ipynb` only. Widgets are taken out (no kernel stands behind
@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 LARGEST = 1_000_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
+LIVE = "(A widget: it comes alive where this cell is run.)"
 PERSONAL = re.compile(r"(/home/|/root/|/tmp/|/Users/|C:\\\\|\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d)")
 """Places on a disk, and times of day."""
 
@@ -31,7 +32,7 @@ PERSONAL = re.compile(r"(/home/|/root/|/tmp/|/Users/|C:\\\\|\b\d{4}-\d\d-\d\d[ T
 def main(arguments: Sequence[str]) -> int:
     """Run the lessons asked for; returns the exit status."""
     asked = [one for one in arguments if one != "--all"]
-    for source in sorted(NOTEBOOKS.glob("[0-9]*.py")):
+    for source in sorted(NOTEBOOKS.glob("*.py")):
         wanted = any(source.stem.startswith(one) for one in asked) if asked else "--all" in arguments or stale(source)
         if wanted:
             print(f"{source.name}: {run(source):,} bytes", flush=True)
@@ -84,8 +85,10 @@ def run(source: Path) -> int:
 
 
 def kept(output: Any) -> Any:
-    """An output without its widget, which would be an error message where there is no kernel."""
-    output.get("data", {}).pop(WIDGET, None)
+    """An output without its widget, which would be an error message where there is no kernel; where nothing else shows, words."""
+    data = output.get("data", {})
+    if data.pop(WIDGET, None) and "text/html" not in data:
+        data["text/plain"] = LIVE
     return output
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from acestep_lab import ui
+from tests.test_contributing import ours
 
 SOURCE = Path(__file__).parent.parent / "notebooks" / "components.py"
 
@@ -16,6 +17,17 @@ def test_every_component_has_a_cell() -> None:
     text = SOURCE.read_text(encoding="utf-8")
     shown = {name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")} - {"Topbar", "Tabs"}
     assert [name for name in shown if f"{name}Widget(" not in text] == []
+
+
+def test_every_component_is_followed_by_what_it_is_and_the_page_is_committed_as_it_ran() -> None:
+    text = SOURCE.read_text(encoding="utf-8")
+    shown = {name for name in ui.__all__ if name.endswith("Widget")} - {"TopbarWidget", "TabsWidget"}
+    assert [name for name in shown if f"\nabout({name})\n" not in text] == []
+    paired = json.loads(SOURCE.with_suffix(".ipynb").read_text(encoding="utf-8"))
+    assert paired["metadata"]["acestep_lab"]["ran"] == ours("lessons").digest(SOURCE), (
+        "make lessons runs what has changed"
+    )
+    assert str(paired["cells"]).count("Told to .on(…)") == len(shown)
 
 
 @pytest.mark.slow
@@ -35,4 +47,4 @@ def test_the_notebook_runs_and_stays_small_even_with_the_widgets_state_in_it(tmp
         store_widget_state=True,
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute()
-    assert len(json.dumps(notebook)) < 240_000
+    assert len(json.dumps(notebook)) < 280_000, "some 30 kB of it are the tables of what each component is"

@@ -26,7 +26,7 @@ class Attribution(Component):
     """The words of a take with how far the music moves without each, when, in which band, and what is heard then; beside it
     where the model looks, which is no cause.
 
-    Listeners: "find" (), "halt" (), "opened" (); "at" (seconds) where somebody wants to hear a moment. Alone it shows what it is
+    Listeners: "find" (), "opened" (); "at" (seconds) where somebody wants to hear a moment. Alone it shows what it is
     handed::
 
         AttributionWidget(lab.attribute(take))                 # or an Attribution

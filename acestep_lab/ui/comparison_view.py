@@ -27,9 +27,11 @@ _STYLE = (
 
 
 class ComparisonView(Component):
-    """A table of differences and a picture of them::
+    """A table of differences and a picture of them.
 
-    view = ComparisonViewWidget(lab.compare(one, other))
+    ::
+
+        view = ComparisonViewWidget(lab.compare(one, other))
     """
 
     module = "comparison_view"

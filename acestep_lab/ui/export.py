@@ -57,6 +57,11 @@ class Export(Component):
     page.
 
     On the studio page it is a dialog, opened by `broadcast("export", {id})` or `open_for(id)`; alone it stands in the cell.
+
+    ::
+
+        ExportWidget(take)
+        ExportWidget([one, two])
     """
 
     module = "export"

@@ -51,6 +51,11 @@ class LatentPreview(Component):
     `sounds` tells what a step sounds like; without it, only latents are shown. Where a step cannot be heard before the last
     (`hears` False), only its progress is shown. After the run the finished take is one more place behind the last step.
     Listeners: "stop", "keep" (step), "play_step" (step, start, end).
+
+    ::
+
+        watch = LatentPreviewWidget()
+        watch.follow(lab.start(recipe))
     """
 
     module = "latent"

@@ -35,6 +35,11 @@ class LyricsEditor(Component):
     surprise.
 
     Any script; the text is never rewritten. `instrumental` puts the text aside and brings it back.
+
+    ::
+
+        words = LyricsEditorWidget("[Verse]\\nRain on the tin roof", language="en", seconds=20)
+        words.on("changed", lambda: print(words.text))
     """
 
     module = "lyrics"

@@ -46,6 +46,12 @@ class PlanView(Component):
 
     Where the planner wrote something else than was asked, both stand side by side and each is accepted by itself; the
     musician's words stand unless accepted. Listeners: "make" (recipe, plan), "changed".
+
+    ::
+
+        view = PlanViewWidget()
+        view.begin()
+        view.show_plan(lab.plan(recipe, on_token=view.add_token), recipe)
     """
 
     module = "plan"

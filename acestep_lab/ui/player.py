@@ -37,6 +37,11 @@ class Player(LyricLane):
 
     The sound travels by message into a Blob, or by URL in an app; nothing of it is stored in a notebook. `bar` makes it
     the thin bar at the foot of a page, which plays at the space bar wherever one is. Listeners: "star" (id, on), "at".
+
+    ::
+
+        PlayerWidget(take)
+        PlayerWidget(take, lines=lab.align(take))      # its lyrics lit as they are sung
     """
 
     module = "player"

@@ -67,6 +67,11 @@ class PromptEditor(Component):
     other components of the page; `elsewhere` the fields of tasks that another part of the page sets. Listeners: "make"
     (recipe, or a list of them), "sweep", "plan", "polish", "changed", "elsewhere" (values for those other parts), "codes"
     (field, of: "plan" or "take"; answered by `fill`), "restored" (words).
+
+    ::
+
+        prompt = PromptEditorWidget(take.recipe, session=lab)
+        prompt.recipe(), prompt.code
     """
 
     module = "prompt"

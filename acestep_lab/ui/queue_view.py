@@ -15,6 +15,11 @@ class RunQueue(Component):
     fraction, eta (seconds until it is done, those before it included), position (runs before it), place (among this
     person's own that wait), mine, problem, messages. Whoever is host (`hosts`) may pause the queue. Listeners: "stop" (id),
     "watch" (id), "dismiss" (id), "hold" (id, held), "move" (id, place), "pause" (paused).
+
+    ::
+
+        queue = RunQueueWidget()
+        queue.rows = lab.jobs.rows()
     """
 
     module = "queue"

@@ -16,7 +16,12 @@ LOOKS_PER_SECOND = 4.0
 
 
 class RunView(Component):
-    """A bar with what a run is doing, the time it takes and the time to go; follows it to its end. Stop ends it."""
+    """A bar with what a run is doing, the time it takes and the time to go; follows it to its end. Stop ends it.
+
+    ::
+
+        RunViewWidget(lab.start(recipe))
+    """
 
     module = "run"
     fields: ClassVar[Mapping[str, object]] = {

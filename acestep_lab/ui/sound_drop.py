@@ -117,6 +117,11 @@ class SoundDrop(Component):
     The name a file had is shown and never used as a path. Each view numbers its files (`turn`), so that two of them do not mix
     and a page that is reloaded loses only the file under way. Used alone, the sounds are held in memory; a `store` keeps them.
     Listener: "sound" (a Take for our own files, else an Audio, and its name), for what arrives and for what is chosen.
+
+    ::
+
+        drop = SoundDropWidget()
+        drop.on("sound", lambda sound, name: print(name, sound))
     """
 
     module = "drop"

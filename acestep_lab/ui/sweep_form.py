@@ -22,6 +22,12 @@ class SweepForm(Component):
     """The first card of the Sweep tab: axes over the recipe of the form, the budget's words, Start; an earlier sweep goes on.
 
     Listeners: "draft" (rows, how, count, name), "foretell" (), "sweep" (), "resume" (name), "opened" (on).
+
+    ::
+
+        SweepFormWidget(session=lab)
+        form = SweepFormWidget(standalone=True)
+        form.on("sweep", lambda: print(form.rows))
     """
 
     offered: bool

@@ -19,6 +19,11 @@ class TakeTree(Component):
     """The lineage of takes as a picture one can click. Listener: "select" (id).
 
     `draw` wants for each take its id, title, parents and perhaps star and task; parents that are gone are drawn hollow.
+
+    ::
+
+        tree = TakeTreeWidget()
+        tree.draw([{"id": one.id, "title": one.recipe.caption, "parents": one.parents} for one in takes])
     """
 
     module = "tree"

@@ -18,6 +18,12 @@ class TrainingForm(Component):
 
     Listeners: "folder" (path), "takes" (which), "clear" (), "label" (), "halt" (), "setting" (field, value), "foretell" (),
     "train" (), "opened" (on).
+
+    ::
+
+        TrainingFormWidget(session=lab)
+        form = TrainingFormWidget(standalone=True)
+        form.on("train", lambda: print(form.songs))
     """
 
     offered: bool

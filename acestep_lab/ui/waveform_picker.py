@@ -61,6 +61,11 @@ class WaveformPicker(LyricLane, NoteLane):
     `load` shows a take or a sound with its own regions; the playhead follows the page's player in the browser. After a
     repaint, `compare` adds a lane that shows where samples differ, and before and after can be heard in turn. Listeners:
     "changed", "repaint" (take, links, mode, strength, …: see `marks.Link`).
+
+    ::
+
+        picker = WaveformPickerWidget(take)
+        lab.repaint(take, picker.value, "brushed snare")
     """
 
     module = "waveform"
