@@ -71,13 +71,9 @@ def embed_audio(audio: Audio, title: str, seconds: float = 10.0) -> Embedded:
 def _embedded(audio: Audio, title: str, start: float, seconds: float, facts: list[str]) -> Embedded:
     if seconds <= 0:
         raise RecipeError("There is no sound here to make a preview of.")
-    part, title = _part(audio, start, seconds), " ".join(title.split())[:120]
+    part, title = excerpt(audio, start, seconds), " ".join(title.split())[:120]
     span = f"{start:.1f}–{start + part.seconds:.1f} of {audio.seconds:.1f} s"
     return Embedded(title, round(start, 3), round(seconds, 3), _html(part, title, [span, *facts]))
-        raise RecipeError("This take has no sound to make a preview of.")
-    part = excerpt(take.audio, start, seconds)
-    title = " ".join((take.recipe.caption or take.id).split())[:120]
-    return Embedded(title, round(start, 3), round(seconds, 3), _html(take, part, title, start))
 
 
 def liveliest(audio: Audio, seconds: float) -> float:
