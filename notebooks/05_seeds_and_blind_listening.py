@@ -79,8 +79,8 @@ others[0]
 # %% [markdown]
 # <details><summary>What to see in it</summary>
 #
-# The two are relatives, no twins. What they share is what the words, the numbers and the plan decided; the rest is chance. With
-# fewer words the likeness falls, and with `thinking=False`, where no plan says what is played when, it falls further.
+# Nearer to 0. What the words, the numbers and the plan decided is there in both, and it is the smaller part of what the model works
+# on: how a string is bowed, where exactly a note begins, is chance.
 #
 # </details>
 #
@@ -108,8 +108,9 @@ LineChart(
 # %% [markdown]
 # <details><summary>What to see in it</summary>
 #
-# The line to the first take does not fall evenly, and the two lines need not cross in the middle. A model is no straight line: small
-# turns change a phrase or a drum fill, and then, between two neighbouring values, the music tips over into another piece.
+# It is not. Small turns cost little likeness, and half way the take is about 0.7 like *both* ends: what a turn by 45° leaves (its cosine is
+# 0.71). So much is the noise's own geometry, carried through. Where a line bends away from that, the model tipped over into another
+# idea. Likeness says nothing of *which* things stayed: for that you listen.
 #
 # </details>
 #
@@ -134,7 +135,7 @@ for take in candidates:
 # Then shuffle, and take the names off. Below are two of the three: **A**,
 
 # %%
-order = random.Random(4).sample(list(matched), len(matched))
+order = random.Random(6).sample(list(matched), len(matched))
 matched[order[0]]
 
 # %% [markdown]
@@ -188,7 +189,8 @@ for preferred in (0.6, 0.7, 0.8, 0.9, 1.0):
     print(f"preferred in {preferred:.0%}: {needed:3d} votes, and then the true share lies in {interval.low:.2f} to {interval.high:.2f}")
 
 # %% [markdown]
-# Read the last two columns: even then all you know is an **interval** (Wilson's, which is right for few votes too). That is why small
+# Even then all you know is an **interval** (Wilson's, which is right for few votes too), and a wide one. In the upper rows it still holds one
+# half: an interval asks about surprises on both sides, the coin only about those on one. So that is the *least* number. Small
 # differences between models need panels of listeners, and large ones need you and five minutes.
 #
 # ## Exercises
