@@ -46,7 +46,7 @@ take
 # You asked for a sentence and a length. Tempo and key came from somewhere: a [plan](../CONTRIBUTING.md#words). Let us watch it being
 # written. Every **token** (a word, a part of one, a number, a code) is an event that knows the field it belongs to.
 #
-# **Predict, then look:** which field takes most tokens? And which one takes thought, and which none at all?
+# **Predict, then look:** which field takes most tokens? And which ones are not thought of at all?
 
 # %%
 written = {}
@@ -58,8 +58,9 @@ assert plan == take.plan
 # %% [markdown]
 # <details><summary>What to see in it</summary>
 #
-# Most of the writing is codes: the blueprint of the music itself, five a second. The length was in the recipe. So it was not guessed
-# but *given*: the planner reads it as if it had written it. What you fix costs nothing, and everything after it follows from it.
+# Most of the writing is codes: the blueprint of the music itself, five a second. Your caption and the length were in the recipe. So they
+# were not guessed but *given*, each in one go: the planner reads them as if it had written them. What you fix costs nothing, and
+# everything after it follows from it.
 #
 # </details>
 #
@@ -195,7 +196,8 @@ quick
 
 # %%
 for another in lab.plan(recipe.replace(seed=8), keep=plan.lock("bpm", "keyscale"), n=2):
-    print(another.bpm, another.keyscale, another.timesignature, another.codes[:6])
+    changed = sum(a != b for a, b in zip(another.codes, plan.codes))
+    print(f"{another.bpm} bpm, {another.keyscale}: {changed} of {len(plan.codes)} codes are others than in the first plan")
 
 # %% [markdown]
 # And the other way round, the planner reads the codes of a finished take and says what it hears. Then: how much more likely does it
