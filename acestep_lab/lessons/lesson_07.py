@@ -47,7 +47,7 @@ def added(change: NDArray[Any], a: NDArray[Any], b: NDArray[Any], config: LoraCo
     if np.allclose(found, wanted, rtol=1e-3, atol=1e-6 * float(np.abs(wanted).max())):
         return None
     if np.allclose(found, wanted / HALF, rtol=1e-3):
-        return "That is strength 1."
+        return "That is what it adds at strength 1."
     return "The product is there or nearly so; look at what stands before it in the formula, and at the strength."
 
 

@@ -46,11 +46,12 @@ def nearer(latent: NDArray[np.float32], cover: Take, other: Take) -> str | None:
 def one_bar(seconds: float, heard: Analysis) -> str | None:
     """The length of a bar from tempo and meter."""
     found, beat = float(seconds), 60 / heard.bpm
-    if math.isclose(found, beat * int(heard.timesignature), rel_tol=0.03):
+    beats = 2 if heard.timesignature == "6" else int(heard.timesignature)  # of 6/8 the beat is a dotted quarter
+    if math.isclose(found, beat * beats, rel_tol=0.03):
         return None
     if math.isclose(found, beat, rel_tol=0.03):
-        return "That is one beat."
-    return f"It was heard at {heard.bpm:.0f} beats a minute, {heard.timesignature} of them in a bar. How long is one beat?"
+        return "That is one beat, and a bar has several."
+    return f"It was heard at {heard.bpm:.0f} beats a minute, {beats} of them in a bar. How long is one beat?"
 
 
 @question(
