@@ -93,8 +93,9 @@ def refuse(source: Path, text: str) -> None:
     """Raise where the notebook is too large or tells of the machine it ran on."""
     if len(text) > LARGEST:
         raise RuntimeError(f"{source.name} is {len(text):,} bytes as it ran; a lesson has at most {LARGEST:,}.")
-    if found := PERSONAL.search(re.sub(r"base64,[^\"\\]*", "", text)):
-        around = text[max(0, found.start() - 60) : found.end() + 60]
+    plain = re.sub(r"base64,[^\"\\]*", "", text)
+    if found := PERSONAL.search(plain):
+        around = plain[max(0, found.start() - 60) : found.end() + 60]
         raise RuntimeError(f"{source.name} tells of the machine or the hour it ran at: {around!r}.")
 
 

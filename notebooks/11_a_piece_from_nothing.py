@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acestep_lab import Recipe, Region, Session
+from acestep_lab import Audio, Recipe, Region, Session
 from acestep_lab.lessons import check
 from acestep_lab.ui.line_chart import Axis, Line, LineChart
 
@@ -158,14 +158,15 @@ remix
 
 # %% [markdown]
 # ## 7 · Hand it on
-# A piece is finished when somebody else can hear it. `export` writes a file by its ending; `lufs` brings it to the loudness that streaming
-# services play at, `fade_out` lets it end. The recipe of the whole road is inside the file.
+# A piece is finished when somebody else can hear it. `export` writes a file by its ending. `lufs` brings it to a loudness, `fade_out` lets it
+# end. (Streaming services play at about −14 LUFS. A piece whose peaks stand far above the rest cannot be that loud without being cut
+# off; then `export` stops before that, and says so.) The recipe of the whole road is inside the file.
 
 # %%
 with tempfile.TemporaryDirectory() as desk:
-    path = song.export(Path(desk) / "night_train.flac", lufs=-14, fade_out=1.5)
-    back = lab.load(path)
-    print(path.name, f"{path.stat().st_size / 1000:.0f} kB, {back.audio.loudness():.1f} LUFS")
+    path = song.export(Path(desk) / "night_train.flac", lufs=-20, fade_out=1.5)
+    back = Audio.read(path)
+    print(path.name, f"{path.stat().st_size / 1000:.0f} kB, {back.loudness():.1f} LUFS")
 back
 
 # %% [markdown]
