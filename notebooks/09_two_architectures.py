@@ -167,31 +167,13 @@ trips["pocket's Oobleck"]
 # Both use flow matching (arXiv 2210.02747); the older way is DDPM (arXiv 2006.11239). Of v1 one reads: *27 to 60 steps, where DDPM requires
 # 1000.* No network is needed to test that. Let "music" be five spots in a plane: the best guess of the music in a noisy point is then a
 # formula (`acestep_lab/lessons/five_spots.py`), and whatever error is left is the sampler's.
-
-# %%
-SPREAD, COUNT = 0.12, 1000
-start = np.random.default_rng(1).standard_normal((COUNT, 2))
-
-
-def paths(title, states):
-    """Four points on their way, over the music."""
-    way = np.stack(list(states))[:, :4].transpose(1, 0, 2)  # [points, steps + 1, 2]
-    way = np.concatenate([way, np.full((4, 1, 2), np.nan)], 1).reshape(-1, 2)
-    spots = Line("the music", *exactly(np.random.default_rng(5), 200, SPREAD).T, joined=False)
-    went = Line("4 points, from noise to music", *way.T, marked=False)
-    return LineChart(title, Axis("first coordinate"), Axis("second coordinate"), (spots, went))
-
-
-paths("Flow matching, 27 steps", flow(start, 27, SPREAD))
-
-# %%
-paths("DDPM, 27 steps", ddpm(start, 27, SPREAD, np.random.default_rng(2)))
-
-# %% [markdown]
+#
 # **Predict, then look:** how does the error fall with the steps, and is it flow matching or the missing dice that makes it fall quickly? (DDIM,
 # arXiv 2010.02502, is DDPM's road without dice.)
 
 # %%
+SPREAD, COUNT = 0.12, 1000
+start = np.random.default_rng(1).standard_normal((COUNT, 2))
 COUNTS = (4, 8, 16, 27, 60, 125, 250, 1000)
 music = exactly(np.random.default_rng(3), 20 * COUNT, SPREAD)
 samplers = {
@@ -225,8 +207,8 @@ for name in "ab":
 pd.DataFrame([one.row() for one in table]).set_index("")
 
 # %% [markdown]
-# Where A is wrong about widths it quotes the *defaults of a class*, which the published config overrides. Its "variation" adds noises whose
-# spread falls below the 1 that the model was taught; v1 *turns* them. B's one gigabyte is what is busy, not what has to be there.
+# Where A is wrong about widths it quotes the *defaults of a class*, which the published config overrides. B's one gigabyte is what is
+# busy, not what has to be there.
 #
 # ## 5 · What is installed, and how quick it is
 # Seconds of music in a second of work: yours are measured now, with all that runs beside it; the others are what is published for v1.

@@ -164,7 +164,7 @@ remix
 
 # %%
 with tempfile.TemporaryDirectory() as desk:
-    path = song.export(Path(desk) / "night_train.flac", lufs=-20, fade_out=1.5)
+    path = song.export(Path(desk) / "night_train.flac", lufs=-24, fade_out=1.5)
     back = Audio.read(path)
     print(path.name, f"{path.stat().st_size / 1000:.0f} kB, {back.loudness():.1f} LUFS")
 back

@@ -39,7 +39,9 @@ def heard(*moved: float, name: str = "warm pad") -> Attribution:
     """What came of leaving out some phrases, the first called `name`."""
     names = (name, "deep bass", "drums")
     effects = tuple(Effect("phrase", one, "", None, by, (), (), ()) for one, by in zip(names, moved, strict=False))
-    return Attribution("a", "b", "", "c", 1.0, 2, effects=effects, control=Effect("seed", "5", "", None, 1.0, (), (), ()))
+    return Attribution(
+        "a", "b", "", "c", 1.0, 2, effects=effects, control=Effect("seed", "5", "", None, 1.0, (), (), ())
+    )
 
 
 FIRST = take().replace(latent=latent())
@@ -101,10 +103,18 @@ RIGHT: dict[str, tuple[Any, ...]] = {
 WRONG: dict[str, list[tuple[Any, ...]]] = {
     "01.1": [(take(), take()), (take(), take(seed=2, bpm=90))],
     "05.1": [(FIRST, FIRST), (FIRST, STRANGER), (FIRST, COUSIN.replace(latent=latent()[:3]))],
-    "05.2": [((tone(1.0), tone(1.0)),), ((tone(1.0), tone(1.0, 2).gain(6)),), ((tone(1.0).gain(10), tone(1.0, 2).gain(13.08)),)],
+    "05.2": [
+        ((tone(1.0), tone(1.0)),),
+        ((tone(1.0), tone(1.0, 2).gain(6)),),
+        ((tone(1.0).gain(10), tone(1.0, 2).gain(13.08)),),
+    ],
     "05.3": [(9,), (11,), (12,), (9.5,)],
     "06.1": [(PLAN, PLAN), (PLAN, PLAN.replace(bpm=90, codes=(4,))), (PLAN, PLAN.replace(caption="x"))],
-    "06.2": [(PLAN, PLAN.replace(bpm=140)), (PLAN, PLAN), (PLAN, PLAN.replace(bpm=140, keyscale="C major", codes=PLAN.codes))],
+    "06.2": [
+        (PLAN, PLAN.replace(bpm=140)),
+        (PLAN, PLAN),
+        (PLAN, PLAN.replace(bpm=140, keyscale="C major", codes=PLAN.codes)),
+    ],
     "06.3": [(5000,), (9.97,), (1000,)],
     "07.1": [(16,), (1 / 32,), (1 / 64,)],
     "07.2": [(2 * MATRICES[1] @ MATRICES[0], *MATRICES), (MATRICES[0].T @ MATRICES[1].T, *MATRICES), (1.0, *MATRICES)],
@@ -116,14 +126,33 @@ WRONG: dict[str, list[tuple[Any, ...]]] = {
     "10.2": [(9,), (11,), (0,)],
     "10.3": [
         (Sweep.grid(Recipe("keys"), **axes), "steps")
-        for axes in ({"shift": [1, 3]}, {"steps": [1, 3], "seed": range(5)}, {"shift": [1], "seed": range(5)}, {"seed": range(5)})
+        for axes in (
+            {"shift": [1, 3]},
+            {"steps": [1, 3], "seed": range(5)},
+            {"shift": [1], "seed": range(5)},
+            {"seed": range(5)},
+        )
     ],
     "11.1": [(SONG, SONG), (SONG, OTHERS), (SONG, take())],
     "11.2": [(form(A, B, B),), (form(A, A, A),), (form(A, B),), (form(A, B, Piece("a", Region(0, 1))),), (take(),)],
-    "11.3": [(STEMS.mix(), STEMS), (STEMS.mix({"drums": 0}), STEMS), (STEMS.mix(residual=0.5), STEMS), (tone(1.0), STEMS)],
-    "12.1": [(latent(), cover(1.0), cover(1.2)), (latent(), cover(1.0), cover(0.5, "theirs")), (latent(), cover(1.0), take())],
+    "11.3": [
+        (STEMS.mix(), STEMS),
+        (STEMS.mix({"drums": 0}), STEMS),
+        (STEMS.mix(residual=0.5), STEMS),
+        (tone(1.0), STEMS),
+    ],
+    "12.1": [
+        (latent(), cover(1.0), cover(1.2)),
+        (latent(), cover(1.0), cover(0.5, "theirs")),
+        (latent(), cover(1.0), take()),
+    ],
     "12.2": [(0.5, HEARD), (2.0, HEARD)],
-    "12.3": [(codes_of(*CODES), CODES), (codes_of(3, 4, 5, 2, 1), CODES), (codes_of(3, 4, 5), CODES), (Recipe("x"), CODES)],
+    "12.3": [
+        (codes_of(*CODES), CODES),
+        (codes_of(3, 4, 5, 2, 1), CODES),
+        (codes_of(3, 4, 5), CODES),
+        (Recipe("x"), CODES),
+    ],
 }
 """By question, answers somebody may well give."""
 NONSENSE: list[Any] = [None, ..., "", "words", -1, float("nan"), 10**30, [], {}, np.zeros((2, 2)), object()]

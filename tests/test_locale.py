@@ -19,7 +19,17 @@ ERRORS = {
     name for name, kind in vars(acestep_lab.errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
 }
 ERRORS = {name for name in ERRORS if not name.endswith("Warning")} | {"MissingKnob"}
-NOT_ON_THE_PAGE = ("train", "evaluate", "lessons", "schemas", "cli", "diffusion", "doctor.py", "engines/contract.py", "pipeline")
+NOT_ON_THE_PAGE = (
+    "train",
+    "evaluate",
+    "lessons",
+    "schemas",
+    "cli",
+    "diffusion",
+    "doctor.py",
+    "engines/contract.py",
+    "pipeline",
+)
 """Rooms whose sentences no page shows."""
 OTHERS = [language for language in locale.languages() if language != locale.SOURCE]
 

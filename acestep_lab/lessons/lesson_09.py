@@ -57,4 +57,8 @@ def fewest_steps(steps: int, counts: Sequence[int], errors: Mapping[str, Sequenc
         return f"It is one of {', '.join(map(str, counts))}."
     if found[steps] >= bar:
         return f"There its error is {found[steps]:.3f}, and that of DDPM with 125 steps {bar:.3f}."
-    return None if all(found[one] >= bar for one in counts if one < steps) else "It is below, but it is so with fewer steps too."
+    return (
+        None
+        if all(found[one] >= bar for one in counts if one < steps)
+        else "It is below, but it is so with fewer steps too."
+    )

@@ -38,7 +38,9 @@ def all_for_one_side(votes: int) -> str | None:
     if votes != int(votes) or not 1 <= votes <= 1000:
         return "It is a whole number of votes."
     if by_chance(int(votes), int(votes)) >= RARE:
-        return f"A coin gives {votes} of {votes} to that side once in {1 / by_chance(int(votes), int(votes)):,.0f} runs."
+        return (
+            f"A coin gives {votes} of {votes} to that side once in {1 / by_chance(int(votes), int(votes)):,.0f} runs."
+        )
     if by_chance(int(votes) - 1, int(votes) - 1) < RARE:
         return "That is enough, but fewer would be enough as well."
     return None

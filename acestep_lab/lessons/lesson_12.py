@@ -35,7 +35,9 @@ def nearer(latent: NDArray[np.float32], cover: Take, other: Take) -> str | None:
     one, two = _likeness(latent, cover), _likeness(latent, other)
     if two > one:
         return None
-    return f"Its likeness is {two:.2f}, that of the one at hand {one:.2f}: let more of the recording stand at the start."
+    return (
+        f"Its likeness is {two:.2f}, that of the one at hand {one:.2f}: let more of the recording stand at the start."
+    )
 
 
 @question(

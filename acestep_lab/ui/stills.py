@@ -46,6 +46,8 @@ def _sounds(value: Any) -> Iterable[tuple[str, Take | Audio]]:
 def _player(title: str, sound: Take | Audio) -> str:
     """A sound as a player; nothing for one that is empty."""
     try:
-        return (embed(sound, SECONDS) if isinstance(sound, Take) else embed_audio(sound, title or sound.id, SECONDS)).html
+        return (
+            embed(sound, SECONDS) if isinstance(sound, Take) else embed_audio(sound, title or sound.id, SECONDS)
+        ).html
     except LabError:
         return ""
