@@ -47,7 +47,7 @@ SONGS, STEPS, TAKES = 12, 100, 8  # to learn from, of the training, to judge by;
 
 lab = Session.open()
 lab.jobs.progress = False
-desk = tempfile.TemporaryDirectory()
+desk = tempfile.TemporaryDirectory(dir=".")  # removed when this page is closed
 folder = Path(desk.name) / "songs"
 folder.mkdir()
 

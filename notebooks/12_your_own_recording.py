@@ -31,7 +31,7 @@
 # %%
 import numpy as np
 
-from acestep_lab import Audio, Recipe, Region, Session
+from acestep_lab import Audio, Recipe, Region, Session  # noqa: F401
 from acestep_lab.lessons import check
 from acestep_lab.listen.key import chroma_frames
 from acestep_lab.listen.tempo import onset_envelope
