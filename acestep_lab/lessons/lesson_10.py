@@ -55,7 +55,9 @@ def a_fair_sweep(sweep: Sweep, axis: str) -> str | None:
     """A full grid of one axis and of seeds."""
     if sweep.picks is not None:
         return "Some of its cells are left out, so that not every take has a twin; Sweep.grid makes them all."
-    values = dict(sweep.axes)
+    values = {name: found for name, found in sweep.axes if isinstance(found, tuple)}
+    if len(values) < len(sweep.axes):
+        return "One of its axes is a span and not a list of values: name the values."
     seeds, others = values.pop("seed", ()), values
     if len(seeds) < FEWEST_SEEDS:
         return f"It has {len(seeds) or 1} seed{'s' * (len(seeds) > 1)}: too few twins to tell an effect from luck."

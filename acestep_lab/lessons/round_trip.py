@@ -54,9 +54,10 @@ def kept(sound: Audio, song: Audio) -> dict[str, float]:
     floor = np.percentile(wanted, 99.5) - FLOOR
     row = {"picture off, dB": float(np.abs(np.maximum(found, floor) - np.maximum(wanted, floor)).mean())}
     for name, band in BANDS.items():
-        pair = [_only(one[:length], *band) for one in (made, true)]
-        row[f"{name}: loudness"] = float(np.corrcoef(*[one.reshape(-1, SPAN).std(axis=1) for one in pair])[0, 1])
-        row[f"{name}: waveform"] = float(np.corrcoef(*pair)[0, 1])
+        mine, its = (_only(one[:length], *band) for one in (made, true))
+        loud, wished = (one.reshape(-1, SPAN).std(axis=1) for one in (mine, its))
+        row[f"{name}: loudness"] = float(np.corrcoef(loud, wished)[0, 1])
+        row[f"{name}: waveform"] = float(np.corrcoef(mine, its)[0, 1])
     return row
 
 

@@ -175,7 +175,7 @@ def _of_the_training() -> list[Claim]:
     squares = round(float((features**2).mean()), 2)
     return [
         Claim("languages it sings", 19, None, len(languages.NAMES)),
-        Claim("steps where nothing is said", 27, 27, schedules.USUAL.steps),
+        Claim("steps where nothing is said", 27, 27, schedules.USUAL.steps or 0),
         Claim("spread of a variation's start, by its formula", round(mixed, 2), None, rotated),
         Claim("REPA loss of features and their double", squares, None, float(distance(features, 2 * features))),
     ]
