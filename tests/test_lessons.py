@@ -59,6 +59,16 @@ HEARD = Analysis(120.0, 1.0, "A minor", 0.3, "3", 1.0, -14.0, ())
 CODES = (1, 2, 3, 4, 5)
 
 
+COUNTS, ERRORS = (4, 27, 60, 125), {"flow, Euler": (0.5, 0.03, 0.02, 0.01), "DDPM": (0.5, 0.2, 0.1, 0.05)}
+
+
+def hiss(seed: int, swells: float = 1.0) -> Audio:
+    """Noise that comes and goes: its loudness is known, its wave is another one with each seed."""
+    at = np.arange(36_000) / 24_000
+    swell = (at * swells % 1 < 0.5) * np.random.default_rng(seed).standard_normal(len(at))
+    return Audio((0.1 * swell[None]).astype(np.float32), 24_000)
+
+
 def form(*pieces: Piece) -> Take:
     """A song stitched of pieces."""
     return take(task=Stitch(pieces))
@@ -89,6 +99,9 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "08.1": ("drums", FOUND),
     "08.2": (2, FOUND),
     "08.3": (True, SWAPPED, FOUND),
+    "09.1": (33,),
+    "09.2": (hiss(1), hiss(2)),
+    "09.3": (27, COUNTS, ERRORS),
     "10.1": ("aB", BALLOTS),
     "10.2": (10,),
     "10.3": (Sweep.grid(Recipe("keys"), shift=[1, 3], seed=range(5)), "steps"),
@@ -122,6 +135,9 @@ WRONG: dict[str, list[tuple[Any, ...]]] = {
     "08.1": [("warm pad", FOUND), ("deep bass", FOUND), ("bass", FOUND)],
     "08.2": [(1, FOUND), (3, FOUND), (7, FOUND)],
     "08.3": [(False, SWAPPED, FOUND), (False, FOUND, FOUND), (1, SWAPPED, FOUND), (True, heard(0.9, name="x"), FOUND)],
+    "09.1": [(32,), (34,), (300,), (1024,)],
+    "09.2": [(hiss(1), hiss(1)), (hiss(1), hiss(2, 3.0)), (hiss(1), tone(1.0))],
+    "09.3": [(4, COUNTS, ERRORS), (60, COUNTS, ERRORS), (5, COUNTS, ERRORS)],
     "10.1": [("A", BALLOTS), ("AC", BALLOTS)],
     "10.2": [(9,), (11,), (0,)],
     "10.3": [

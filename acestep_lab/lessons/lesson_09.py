@@ -9,7 +9,7 @@ from acestep_lab.lessons.questions import question
 from acestep_lab.lessons.round_trip import BANDS, kept
 
 HEAD = 32
-ALIKE, UNLIKE = 0.8, 0.5
+ALIKE, UNLIKE = 0.7, 0.5
 FLOW, DDPM, STEPS = "flow, Euler", "DDPM", 125
 
 
