@@ -27,8 +27,15 @@ SMALLER = {
         "seed=501, ": "seed=501, steps=4, ",
         "seed=500 + number, ": "seed=500 + number, steps=4, ",
     },
-    "11": {"SECONDS, seed": "SECONDS, steps=2, seed"},
+    "11": {
+        "SECONDS, seed": "SECONDS, steps=2, seed",
+        'alone", seed=5': 'alone", seed=5, steps=2',
+        'join", seed=6': 'join", seed=6, steps=2',
+        '["drums", "bass"]': '["drums", "bass"], steps=2',
+        "n=4": "n=2",
+    },
     "12": {
+        "SECONDS = 6": "SECONDS = 4",
         "SECONDS, seed": "SECONDS, steps=2, seed",
         "WORDS, seed": "WORDS, steps=2, seed",
         "seed=11": "seed=11, steps=2",
