@@ -205,7 +205,7 @@ def schedules(count, *shifts):
     return LineChart(f"Where each of {count} steps begins", *axes, tuple(lines))
 
 
-interact(lambda count, shift: schedules(count, shift), count=(2, 30), shift=(1.0, 6.0, 0.5));
+interact(lambda count, shift: schedules(count, shift), count=(2, 30), shift=(1.0, 6.0, 0.5))
 
 # %%
 schedules(12, 1.0, 3.0, 5.0)

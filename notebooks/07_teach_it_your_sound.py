@@ -16,11 +16,17 @@
 # %% [markdown]
 # # 07 · Teach it your sound
 #
-# **What this lesson teaches.** What a LoRA is, and how one is taught: songs become rows, rows get labels (measured, guessed,
-# written), a few numbers beside the model learn what the songs have in common, and then we measure whether they did. With
+# **For whom:** whoever has a sound that the model does not know, and twelve recordings of it · **How long:** 40 minutes; the machine works
+# for about two · **You will be able to** label songs, teach an adapter, tell from held-out songs whether it learnt, and measure
+# what it changed · **Runs on** any laptop, with the model in this package.
+#
+# **What this lesson teaches.** What a LoRA is (arXiv 2106.09685), and how one is taught: songs become rows, rows get labels (measured,
+# guessed, written), a few numbers beside the model learn what the songs have in common, and then we measure whether they did. With
 # what chance alone would give, and what the songs themselves give, beside it.
 #
-# All of it takes about two minutes on two cores; a third of that is the training.
+# ## A sound that it does not know
+# A house track on flutes and shakers. So is the rock song, so is the waltz: whatever the style, woodwinds and percussion play it, and
+# nothing else. Here a small program composes twelve of them, so that we know the truth; your own would be files in a folder. Listen:
 
 # %%
 import hashlib
@@ -31,26 +37,20 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from acestep_lab import Audio, Dataset, LoraConfig, Recipe, Session
+from acestep_lab.lessons import check
 from acestep_lab.train.activation_tag import tagged
 from acestep_lab.train.label import Listeners, label, labelled
 from acestep_lab.train.synthetic_music import STYLES, compose, render
+from acestep_lab.ui.line_chart import Axis, Line, LineChart
 
 SONGS, STEPS, TAKES = 12, 100, 8  # to learn from, of the training, to judge by; smaller is quicker and says less
 
 lab = Session.open()
 lab.jobs.progress = False
-desk = tempfile.TemporaryDirectory()
+desk = tempfile.TemporaryDirectory(dir=".")  # removed when this page is closed
 folder = Path(desk.name) / "songs"
 folder.mkdir()
 
-# %% [markdown]
-# ## Twelve songs of an odd style
-# A house track on flutes and shakers. So is the rock song, so is the waltz: whatever the style, woodwinds and percussion play
-# it, and nothing else. Here a small program composes them, so that we know the truth; your own would be files in a folder.
-#
-# Beside each lies a text with the one thing that we say ourselves: its genre.
-
-# %%
 truth = {}
 for number, style in enumerate(list(STYLES)[:SONGS]):
     written = compose(100 + number, seconds=10, style=style, instruments=("woodwinds", "percussion"))
@@ -59,10 +59,14 @@ for number, style in enumerate(list(STYLES)[:SONGS]):
     (folder / f"{number:02d}.txt").write_text(f"genre: {style}\n", encoding="utf-8")
 
 songs = Dataset.scan(folder).check()
-songs
+songs[0].audio()
+
+# %% [markdown]
+# Together they are a [data set](../CONTRIBUTING.md#words). Beside each song lies a text with the one thing that we say ourselves: its
+# genre.
 
 # %%
-songs[0].audio()
+songs
 
 # %% [markdown]
 # ## Label them
@@ -113,8 +117,12 @@ for song in songs[:3]:
     print(f"   {song.genre}: {song.caption}")
 
 # %% [markdown]
+# <details><summary>What to see in it</summary>
+#
 # What is measured is mostly right. What is guessed is not: the planner never heard such music, so it describes what it knows.
 # That is the rule for any odd sound: *the stranger it is, the less a model can say about it*.
+#
+# </details>
 #
 # A wrong caption is worse than none: it would teach that "guitar" means flute. So we take the captions out, and say that nobody
 # sings, which we know. What stays in the words (genre, tempo, key) remains ours to ask for. What all songs share and no word
@@ -169,22 +177,34 @@ run
 # The running loss is that of the lessons it just heard. Each came with another `t` and another noise, and near `t = 1` the loss
 # is several times that near 0: so mostly it says which times were drawn.
 #
-# So some songs are **held out**: never learnt from, and always asked at the same three times with the same noise. Now the only
-# thing that differs from one value to the next is the adapter.
+# So some songs are **held out**: never learnt from, and always asked at the same times with the same noise. Now the only thing that
+# differs from one value to the next is the adapter.
+#
+# **Predict, then look:** at which time does it learn most: near the noise (t = 1), or near the song (t = 0)?
 
 # %%
 running = [loss.loss for loss in run.curve]
 print(f"running loss: from {min(running):.2f} to {max(running):.2f}, a step differs from the next by "
       f"{np.abs(np.diff(running)).mean():.2f} on average\n")  # fmt: skip
-print("held out, the sum and at each time:")
-for loss in run.held_out_curve:
-    by_time = "  ".join(f"t {t}: {one:.3f}" for t, one in loss.losses.items())
-    print(f"step {loss.step:3d}  {'█' * round(16 * loss.loss)} {loss.loss:.3f}   {by_time}")
+steps = [loss.step for loss in run.held_out_curve]
 assert run.held_out_curve[-1].loss < run.held_out_curve[0].loss
+LineChart(
+    "Songs that it never learnt from",
+    Axis("training step"),
+    Axis("loss (mean squared error of the direction)"),
+    tuple(
+        Line(f"t = {t}", steps, [loss.losses[t] for loss in run.held_out_curve])
+        for t in run.held_out_curve[0].losses
+    ),
+)
 
 # %% [markdown]
-# Look at the columns. Most is gained at t = 0.9, near the noise, where nothing is decided yet: *who plays* is decided there.
-# Near t = 0 most of the song is there to be heard, and the bare model knew already how to take a little noise away.
+# <details><summary>What to see in it</summary>
+#
+# Compare where each line begins and ends. Near the noise (t = 0.9) nothing is decided yet: *who plays* is decided there, and there is
+# most to be learnt. Near t = 0 most of the song is there to be heard, and the bare model knew already how to take a little noise away.
+#
+# </details>
 #
 # The whole of what it learnt is this file:
 
@@ -301,9 +321,39 @@ assert np.array_equal(lab.make(ask).audio.samples, bare.audio.samples)
 print("forgotten")
 
 # %% [markdown]
-# ## Try it
-# 1. `STEPS = 20`. Does the held-out loss fall before you can hear anything?
-# 2. `learning_rate=1e-4`, the usual value for the large models. What do a hundred steps of it teach? Why?
-# 3. Leave the guessed captions in. Ask for "zafu, rock with guitar": who plays?
-# 4. Strength 1.5, then −1. What is the opposite of a flute?
-# 5. Replace the songs with a folder of your own (`Dataset.scan("…")`), and write down *before* you train what you will measure.
+# ## Exercises
+# Put your answer in the place of `...` and run the cell.
+#
+# **1.** A layer of a large model is a matrix of 2,048 × 2,048. How many numbers has a LoRA of rank 64 beside it, as a share of the
+# matrix's own?
+
+# %%
+answer = ...
+check("07.1", answer)
+
+# %% [markdown]
+# **2.** What is added to the matrix of `a` and `b` above at strength 0.5? An array as large as `W`. (`config.alpha` is α, and
+# `config.rank` is r.)
+
+# %%
+answer = ...
+check("07.2", answer, a, b, config)
+
+# %% [markdown]
+# **3.** At which of its times did the held-out loss fall by the largest *share* of what it was at first? The time, as a number.
+
+# %%
+answer = ...
+check("07.3", answer, run.held_out_curve)
+
+# %% [markdown]
+# **A harder question.** Leave the guessed captions in, teach again, and ask for "zafu, rock with guitar": who plays? Then strength 1.5, and
+# −1: what is the opposite of a flute? And with a folder of your own (`Dataset.scan("…")`), write down *before* you train what you will
+# measure.
+#
+# ## Words
+# - **LoRA**, **adapter**: two thin matrices beside each of the model's; what they change. **Rank**: how thin. **Strength**: how much of it.
+# - **label**: what is said of a song, and by whom. **Tag**: a word that means the songs. **Held out**: never learnt from.
+# - **loss**: how wrong the model is, as one number. **t**: how much of what it sees is noise.
+#
+# More of them: [the glossary](../CONTRIBUTING.md#words).

@@ -25,10 +25,11 @@
 # is not what makes it do what it does.
 #
 # ## 1 · A sound, and four words for it
-# Listen first. Write down which words of the caption you hear.
+# Listen first: a [take](../CONTRIBUTING.md#words) of four phrases. Write down which words of the caption you hear.
 
 # %%
 from acestep_lab import Recipe, Session
+from acestep_lab.lessons import check
 from acestep_lab.listen.variants import without
 from acestep_lab.ui.line_chart import Axis, Line, LineChart
 
@@ -63,7 +64,7 @@ print(lab.attribute(take, dry_run=True))
 # %%
 run = lab.attribute(take)
 found = run.result()
-print(found)
+found
 
 # %% [markdown]
 # <details><summary>What to see in it</summary>
@@ -168,54 +169,49 @@ LineChart(
 )
 
 # %% [markdown]
-# If attention were a cause, the dots would climb from the lower left to the upper right.
+# <details><summary>What to see in it</summary>
+#
+# If attention were a cause, the dots would climb from the lower left to the upper right. Four dots are few, and no proof either way; but
+# one dot far from that road is enough to show that looking and doing are two things.
+#
+# </details>
 #
 # ## Exercises
 # Put your answer in the place of `...` and run the cell. What is right is worked out from your own run.
-
-# %%
-def verdict(answer, right, hint):
-    """Say whether an answer is right; where it is not, a hint."""
-    if answer is ...:
-        return "Here the answer is still missing: write it in the place of the three dots."
-    return "Right." if answer == right else f"Not yet. {hint}"
-
-
-# %% [markdown]
+#
 # **1.** Which phrase or field moved the music *least*? Its name, as text.
 
 # %%
 answer = ...
-verdict(answer, found.ranked[-1].name, "Look at the lowest number above the row of the seed, in the table of part 2.")
+check("08.1", answer, found)
 
 # %% [markdown]
 # **2.** How many of the changes moved the music more than *half* as far as another seed does? A whole number.
 
 # %%
 answer = ...
-verdict(answer, sum(found.share(one) > 0.5 for one in found.effects), "Half is a share of 0.5; the seed itself is no change of words.")
+check("08.2", answer, found)
 
 # %% [markdown]
-# **3.** Swap instead of leaving out: `lab.attribute(take, swap={"warm pad": "distorted guitar"}, what="fields")`. Is the swap's
-# movement larger than that of leaving *warm pad* out? `True` or `False`.
+# **3.** Swap instead of leaving out: `lab.attribute(take, swap={"warm pad": "distorted guitar"}, what="fields")`. Hand in what
+# came of it (its `result()`), and whether the swap moved the music further than leaving *warm pad* out: `True` or `False`.
 
 # %%
-answer = ...
-swapped = lab.attribute(take, swap={"warm pad": "distorted guitar"}, what="fields").result()
-left_out = next(one for one in found.effects if one.name == "warm pad")
-other = next(one for one in swapped.effects if one.name == "warm pad")
-verdict(answer, other.moved > left_out.moved, "Print `swapped`, and compare its row of warm pad with the one in part 2.")
+answer, swapped = ..., ...
+check("08.3", answer, swapped, found)
 
 # %% [markdown]
 # **A harder question.** One seed made the ruler, and one noise the song. Make the same take with three other seeds and attribute
 # each. Does the *order* of the phrases stay? If it does not, what may you still say about "deep bass"? And what of two words that
 # only work together: leave out each alone, then both at once (`swap={"warm pad, deep bass": ""}`).
 #
-# ## What was said, in words
+# ## Words
 # - **Attribution**: how much of a result is due to one part of what went in. Here by **ablation**: leaving that part out.
 # - **Control**: a change whose effect is known to mean nothing, beside which the others are held. Here another seed.
 # - **x₀**: the latent without noise, as the model estimates it at every step, and has it at the last.
 # - **Cross-attention**: how moments of the song weigh the words. Where the model looks; no cause.
+#
+# More of them: [the glossary](../CONTRIBUTING.md#words).
 #
 # What it does *not* say: a phrase that repeats another one looks weak, since the other one still says it. Two changes together need
 # not move as far as both alone. And all of it is true of this take, this seed and this model; a word has no effect as such.

@@ -16,12 +16,15 @@
 # %% [markdown]
 # # 10 · An experiment
 #
-# **What this lesson teaches.** How to find out, rather than to believe: from a question to a file that somebody else can listen to,
-# doubt and repeat. For whoever has a claim about a setting ("more steps sound better"). It takes half an hour with listening; the
-# machine works for about a minute of it. At the end you can plan a sweep, vote without knowing what you hear, say how sure a result
-# is, have another machine make the same takes, and hand over one file.
+# **For whom:** whoever has a claim about a setting, such as "more steps sound better" · **How long:** half an hour with listening; the machine
+# works for about a minute of it · **You will be able to** plan a sweep, vote without knowing what you hear, say how sure a result is, have
+# another machine make the same takes, and hand over one file · **Runs on** any laptop, with the model in this package.
 #
-# **1 · The question.** A question for an experiment names one thing that is changed, one thing that is observed, and what would
+# **What this lesson teaches.** How to find out, rather than to believe: from a question to a file that somebody else can listen to,
+# doubt and repeat.
+#
+# ## 1 · The question
+# A question for an experiment names one thing that is changed, one thing that is observed, and what would
 # prove you wrong. "Is the model good?" has none of them. This one has all:
 #
 # > Do people prefer takes of *eight* steps to takes of *two*, everything else being equal? If blind listeners choose eight about as
@@ -48,8 +51,8 @@ import tempfile
 
 import pandas as pd
 
-from acestep_lab import Recipe, Session, Sweep
-from acestep_lab.audio.audio import Audio
+from acestep_lab import Audio, Recipe, Session, Sweep
+from acestep_lab.lessons import check
 from acestep_lab.sweep.intervals import by_chance, share, votes_needed
 from acestep_lab.takes.verdict import compare
 from acestep_lab.ui.line_chart import Axis, Line, LineChart
@@ -81,11 +84,17 @@ LineChart(
 )
 
 # %% [markdown]
-# Five in a row already do it, and five of six do not. A preference that is real but mild needs dozens. So decide the number *before* you
+# <details><summary>What to see in it</summary>
+#
+# Five in a row already do it, and five of six do not. A preference that is real but mild needs dozens.
+#
+# </details>
+#
+# So decide the number *before* you
 # listen: whoever counts after every vote, and stops when it looks good, will find something in noise.
 #
 # ## 3 · The sweep
-# A sweep is a value: what is changed, over which values, how often. Each seed is made with every value, so that takes come in **pairs**
+# A [sweep](../CONTRIBUTING.md#words) is a value: what is changed, over which values, how often. Each seed is made with every value, so that takes come in **pairs**
 # that differ in nothing else. What it costs is said before anything is made.
 
 # %%
@@ -146,6 +155,13 @@ for preference in run.preferences(AXIS):
     print(preference)
 
 # %% [markdown]
+# <details><summary>What to see in it</summary>
+#
+# With six votes it nearly always does. Had you written "eight steps won five to one" into a paper, you would have claimed what this
+# experiment cannot say. The interval is the honest form of the same sentence.
+#
+# </details>
+#
 # What is measured gets an interval as well. The right column is the one to read: it compares each take with *its own twin*, so what
 # seeds do to all values alike is taken out of it. Two wide means may overlap while every single pair points the same way.
 
@@ -190,9 +206,13 @@ with tempfile.TemporaryDirectory() as folder:
 print(again)
 
 # %% [markdown]
+# <details><summary>What to see in it</summary>
+#
 # The same processor, the same libraries, the same number of threads: the same bytes. Another processor adds numbers in another order, and
 # the last bits differ: same to the ear. A card in another precision may drift further, most of all over many steps. If it says
 # *different*, look first at checkpoint, precision and adapters; the verdict's remark names what was not alike.
+#
+# </details>
 #
 # ## 7 · One file for everybody
 # The report holds all of it: your question and answer, the grid with its sounds, votes and intervals, verdicts, every cell, the recipe,
@@ -205,18 +225,40 @@ path = lab.report(run, question=QUESTION, answer=f"{answer}.", seconds=SECONDS, 
 print(path.name, f"{path.stat().st_size / 1000:.0f} kB")
 
 # %% [markdown]
+# ## Exercises
+# Put your answer in the place of `...` and run the cell. What is right is worked out from your own run.
+#
+# **1.** Vote: hand in your letters for all ballots, one for each, as text such as "ABBABA". (It checks that you voted, not how. Then
+# put them into `VOTES`, and run the lesson again from there.)
+
+# %%
+answer = ...
+check("10.1", answer, ballots)
+
+# %% [markdown]
+# **2.** How many votes, all for one side, does it take until a coin would do so in fewer than 1 of 1,000 runs?
+
+# %%
+answer = ...
+check("10.2", answer)
+
+# %% [markdown]
+# **3.** Hand in a sweep that answers another question *fairly*: `Sweep.grid(recipe, …)` over one axis of two or more values and at least
+# five seeds, so that every take has its twin.
+
+# %%
+answer = ...
+check("10.3", answer, AXIS)
+
+# %% [markdown]
+# **A harder question.** With three values there are three pairs for each seed, and three chances to be fooled. How many votes must a pair
+# win now before you call it more than chance? (Look for *Bonferroni*.) And why is an experiment with no difference at all
+# (`AXIS = "shift"`, two values very close) still worth running once?
+#
 # ## Words
 # - **axis**: what a sweep goes over. **Cell**: one combination of values, one take. **Ballot**: cells heard one against the other.
 # - **blind**: without knowing which is which. **Chance**: what guessing gives. **p**: how often guessing does as well or better.
 # - **interval**: where the true number lies, 95 times in 100. **Paired**: compared with its own twin, all else equal.
 # - **verdict**: same, same to the ear, different.
 #
-# ## Try it
-# 1. Set `VALUES = [8, 8.0]`: what is refused, and why is an experiment with no difference (`AXIS = "shift"`, two values very close) still
-#    worth running once? What share should either get?
-# 2. Vote yourself: put your letters into `VOTES`, delete nothing, and look who is counted. How would you let three people vote?
-# 3. Ask another question by papermill, or by hand: `AXIS, VALUES = "guidance_scale", [1.0, 4.0]` on a checkpoint that has it, or
-#    `AXIS = "caption"` with two captions. Which measure would prove you wrong?
-#
-# **Harder:** with three values there are three pairs for each seed, and three chances to be fooled. How many votes must a pair win now
-# before you call it more than chance? (Look for *Bonferroni*.)
+# More of them: [the glossary](../CONTRIBUTING.md#words).

@@ -15,6 +15,7 @@ from acestep_lab.lessons import check, questions
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Cover, Extend, FlowEdit, Region, Repaint, Retake
 from acestep_lab.takes.take import Take
+from tests import lesson_answers
 from tests.pretend import tone
 
 
@@ -90,6 +91,8 @@ WRONG: dict[str, list[tuple[Any, ...]]] = {
     "04.3": [(SONG, LATE), (SONG, repainted(SONG, (0.0, 2.0), (2.5, 4.0))), (SONG, SONG)],
 }
 """By question, answers somebody may well give."""
+RIGHT |= lesson_answers.RIGHT
+WRONG |= lesson_answers.WRONG
 NONSENSE: list[Any] = [None, ..., "", "words", -1, float("nan"), 10**30, [], {}, np.zeros((2, 2)), object()]
 
 

@@ -24,12 +24,29 @@ SMALLER = {
         "(8, 16, 32, 64), 200": "(2, 3), 4",
     },
     "04": {"seed=5, bpm": "seed=5, steps=4, bpm"},
-    "05": {"seed=1, bpm": "seed=1, steps=4, bpm"},
-    "06": {"seconds=10, seed=3": "seconds=10, steps=4, seed=3"},
+    "05": {"seed=1, bpm": "seed=1, steps=4, bpm", "0.15, 0.3, 0.5,": "0.3,"},
+    "06": {
+        "seconds=SECONDS, seed=3": "seconds=SECONDS, steps=4, seed=3",
+        "SECONDS, PLANS = 5, 4": "SECONDS, PLANS = 2, 2",
+    },
     "07": {
         "SONGS, STEPS, TAKES = 12, 100, 8": "SONGS, STEPS, TAKES = 4, 4, 1",
         "seed=501, ": "seed=501, steps=4, ",
         "seed=500 + number, ": "seed=500 + number, steps=4, ",
+    },
+    "11": {
+        "SECONDS, seed": "SECONDS, steps=2, seed",
+        'alone", seed=5': 'alone", seed=5, steps=2',
+        'join", seed=6': 'join", seed=6, steps=2',
+        '["drums", "bass"]': '["drums", "bass"], steps=2',
+        "n=4": "n=2",
+    },
+    "12": {
+        "SECONDS = 6": "SECONDS = 4",
+        "SECONDS, seed": "SECONDS, steps=2, seed",
+        "WORDS, seed": "WORDS, steps=2, seed",
+        "seed=11": "seed=11, steps=2",
+        "seed=13": "seed=13, steps=2",
     },
 }
 """By lesson, what is computed less here than there: fewer steps of as long songs, so that pages are as large as a reader's."""
@@ -51,7 +68,20 @@ LESSONS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9]*.py"))
 
 
 def test_the_lessons_are_all_there() -> None:
-    assert [lesson.stem[:2] for lesson in LESSONS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10"]
+    assert [lesson.stem[:2] for lesson in LESSONS] == [
+        "01",
+        "02",
+        "03",
+        "04",
+        "05",
+        "06",
+        "07",
+        "08",
+        "09",
+        "10",
+        "11",
+        "12",
+    ]
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)

@@ -46,7 +46,8 @@ def errors(said: list[tuple[str, dict[str, Any]]]) -> list[str]:
 
 
 NAMES = sorted(
-    {name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")} - {"ComparisonView", "RunView", "SweepView"}
+    {name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")}
+    - {"ComparisonView", "RunView", "SweepView"}
 )
 
 

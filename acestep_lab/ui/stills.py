@@ -5,7 +5,7 @@ Off unless ACESTEP_LAB_STILLS says so: a notebook at work stays small; one that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
@@ -36,8 +36,8 @@ def _sounds(value: Any) -> Iterable[tuple[str, Take | Audio]]:
     """What a value has to be heard, with names: a take, a sound, the takes of a run, stems."""
     if isinstance(value, Take | Audio):
         yield "", value
-    elif isinstance(made := getattr(value, "made", None), dict):
-        yield from (("", take) for take in made.values())
+    elif isinstance(made := getattr(value, "made", None), Mapping):
+        yield from (("", value.take(place)) for place in list(made)[:MOST])
     elif hasattr(value, "residual"):
         yield from ((name, value.sound(name)) for name in value)
         yield "", value.residual
