@@ -24,13 +24,19 @@
 # **What this lesson teaches.** A *recipe* is all a song is made from. What you say in it stands, what you leave out is decided
 # and written down, and the same recipe gives the same samples on the same machine.
 #
-# <details><summary>On Colab or Kaggle</summary>
-#
-# Run `%pip install .` from a clone of the repository in a cell of its own first, and restart the kernel if it asks for that. The pocket
+# The first cell below is for Colab and Kaggle, where the package has to be fetched once a session; elsewhere it does nothing. The pocket
 # needs no graphics card. A T4 card computes float16 and float32, not bfloat16; the session sees that by itself.
-#
-# </details>
-#
+
+# %%
+import importlib.util
+
+from IPython import get_ipython
+
+if importlib.util.find_spec("acestep_lab") is None:  # restart the session afterwards if it asks for that
+    source = "git+https://github.com/acestep-lab/acestep_lab"
+    get_ipython().run_line_magic("pip", f'install -q "acestep_lab @ {source}"')
+
+# %% [markdown]
 # Begin with a sound. Run this cell; if you read this where no kernel runs, press play on what came out.
 
 # %%
@@ -47,8 +53,8 @@ take
 # %% [markdown]
 # ## What just happened
 #
-# You wrote a [recipe](../CONTRIBUTING.md#words): a caption, a length, a seed, a tempo and a key. The
-# [session](../CONTRIBUTING.md#words) `lab` turned it into a [take](../CONTRIBUTING.md#words): the sound, together with everything it
+# You wrote a [recipe](../acestep_lab/lessons/GLOSSARY.md): a caption, a length, a seed, a tempo and a key. The
+# [session](../acestep_lab/lessons/GLOSSARY.md) `lab` turned it into a [take](../acestep_lab/lessons/GLOSSARY.md): the sound, together with everything it
 # came from.
 #
 # Three models worked one after another. The *planner*, a language model, filled in what you had left open and wrote a sketch of
@@ -84,7 +90,7 @@ for name, value in resolved.items():
 # ## Hear it form
 #
 # `start` returns at once and gives a *run*. You can watch a run, stop it, or ask it for its steps. Each
-# [step](../CONTRIBUTING.md#words) knows two things: `state`, where the music model stands, and `estimate`, what the song would be if
+# [step](../acestep_lab/lessons/GLOSSARY.md) knows two things: `state`, where the music model stands, and `estimate`, what the song would be if
 # it ended there.
 #
 # **Predict, then look.** The render below takes eight steps. After which of them will the estimate first look like the finished song:
@@ -117,7 +123,7 @@ run.take()
 # ## One thing at a time
 #
 # `replace` gives a new recipe with something changed. To learn what one word, or one number, does to music, change that one only.
-# The [seed](../CONTRIBUTING.md#words) is the number from which the noise at the beginning is drawn: chance, made repeatable.
+# The [seed](../acestep_lab/lessons/GLOSSARY.md) is the number from which the noise at the beginning is drawn: chance, made repeatable.
 #
 # **Predict, then listen.** `vary` keeps the words *and* the planner's sketch, and takes another seed for the music model. What will stay:
 # the tempo, the key, the exact notes?

@@ -51,7 +51,7 @@ near
 # %% [markdown]
 # ## Repaint: a part anew
 #
-# The third second should hold its breath. A **Repaint** is given all of the piece but a [region](../CONTRIBUTING.md#words), and
+# The third second should hold its breath. A **Repaint** is given all of the piece but a [region](../acestep_lab/lessons/GLOSSARY.md), and
 # makes the region, with words of its own if you like.
 #
 # **Predict, then listen.** The new part is made with the rest in view. Will the rest be the same, similar, or new?
@@ -200,7 +200,7 @@ for wrong in (
         print("·", sentence)
 
 # %% [markdown]
-# Another [checkpoint](../CONTRIBUTING.md#words) can do other things: `lab.cost("base")` says what it would take of this machine before
+# Another [checkpoint](../acestep_lab/lessons/GLOSSARY.md) can do other things: `lab.cost("base")` says what it would take of this machine before
 # anything loads, and `lab.use("base")` makes it the one at work.
 #
 # ## Exercises

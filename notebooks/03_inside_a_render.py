@@ -48,7 +48,7 @@ take
 # %% [markdown]
 # ## One formula
 #
-# The model works on a [latent](../CONTRIBUTING.md#words): 32 numbers for each moment of the music. It was trained on mixtures
+# The model works on a [latent](../acestep_lab/lessons/GLOSSARY.md): 32 numbers for each moment of the music. It was trained on mixtures
 #
 # > **x_t = t · noise + (1 − t) · music**
 #
@@ -56,7 +56,7 @@ take
 # *v = noise − music*, and that *velocity* is what the model learned to guess (flow matching,
 # [arXiv 2210.02747](https://arxiv.org/abs/2210.02747)). A render turns it round: start from noise at *t* = 1 and walk against *v*.
 #
-# So each [step](../CONTRIBUTING.md#words) knows two things. Its `state` is x_t, where the walk stands. Its `estimate` is where the walk
+# So each [step](../acestep_lab/lessons/GLOSSARY.md) knows two things. Its `state` is x_t, where the walk stands. Its `estimate` is where the walk
 # would end if it went straight on: **x_0 = x_t − t · v**.
 
 # %%

@@ -41,7 +41,7 @@ song
 # %% [markdown]
 # ## Two regions at once
 #
-# A [region](../CONTRIBUTING.md#words) is a span in seconds. We ask for a flute in two of them.
+# A [region](../acestep_lab/lessons/GLOSSARY.md) is a span in seconds. We ask for a flute in two of them.
 #
 # **Predict, then listen.** The song lasts six seconds. Will the music at 3 s, between the two regions, be a little different
 # afterwards? And the very last second?
@@ -96,7 +96,7 @@ assert not differs[outside].any()
 #
 # ## Why this is not a matter of course
 #
-# The music model works on [latents](../CONTRIBUTING.md#words), and the way from sound to latent and back loses something. Whoever
+# The music model works on [latents](../acestep_lab/lessons/GLOSSARY.md), and the way from sound to latent and back loses something. Whoever
 # repaints by encoding the song, changing the latent and decoding all of it, changes *every* sample a little. See what the mere round
 # trip does, with nothing repainted at all:
 

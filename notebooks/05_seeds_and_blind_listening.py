@@ -47,7 +47,7 @@ first
 # %% [markdown]
 # The song was carved out of **noise**: a table of random numbers, a row for each moment of the song. The *seed* is the number from
 # which a computer makes that table, always the same one from the same seed. Nothing else in the render is random. So the same
-# [recipe](../CONTRIBUTING.md#words) gives the same [take](../CONTRIBUTING.md#words), on the same machine to the last byte:
+# [recipe](../acestep_lab/lessons/GLOSSARY.md) gives the same [take](../acestep_lab/lessons/GLOSSARY.md), on the same machine to the last byte:
 
 # %%
 again = lab.make(recipe)
@@ -228,5 +228,5 @@ check("05.3", answer)
 # - **blind**: without knowing which is which. **p**: how often chance does as well or better. **Interval**: where the true share lies, 95
 #   times in 100.
 #
-# More of them: [the glossary](../CONTRIBUTING.md#words). Lesson 10 makes an experiment of this: a sweep, votes by several people, a report
+# More of them: [the glossary](../acestep_lab/lessons/GLOSSARY.md). Lesson 10 makes an experiment of this: a sweep, votes by several people, a report
 # that others can doubt.

@@ -43,7 +43,7 @@ take = lab.make(recipe)
 take
 
 # %% [markdown]
-# You asked for a sentence and a length. Tempo and key came from somewhere: a [plan](../CONTRIBUTING.md#words). Let us watch it being
+# You asked for a sentence and a length. Tempo and key came from somewhere: a [plan](../acestep_lab/lessons/GLOSSARY.md). Let us watch it being
 # written. Every **token** (a word, a part of one, a number, a code) is an event that knows the field it belongs to.
 #
 # **Predict, then look:** which field takes most tokens? And which ones are not thought of at all?
@@ -245,5 +245,5 @@ check("06.3", answer)
 # - **temperature**: how even the dice are. **top_p**: the share of probability that is kept. **Guidance**: exaggerating what words change.
 # - **audio code**: a fifth of a second's rhythm and harmony, as one number.
 #
-# More of them: [the glossary](../CONTRIBUTING.md#words). The model that reads these codes and makes music of them is that of lesson 03;
+# More of them: [the glossary](../acestep_lab/lessons/GLOSSARY.md). The model that reads these codes and makes music of them is that of lesson 03;
 # both are described in arXiv 2602.00744.

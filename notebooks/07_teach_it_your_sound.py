@@ -62,7 +62,7 @@ songs = Dataset.scan(folder).check()
 songs[0].audio()
 
 # %% [markdown]
-# Together they are a [data set](../CONTRIBUTING.md#words). Beside each song lies a text with the one thing that we say ourselves: its
+# Together they are a [data set](../acestep_lab/lessons/GLOSSARY.md). Beside each song lies a text with the one thing that we say ourselves: its
 # genre.
 
 # %%
@@ -356,4 +356,4 @@ check("07.3", answer, run.held_out_curve)
 # - **label**: what is said of a song, and by whom. **Tag**: a word that means the songs. **Held out**: never learnt from.
 # - **loss**: how wrong the model is, as one number. **t**: how much of what it sees is noise.
 #
-# More of them: [the glossary](../CONTRIBUTING.md#words).
+# More of them: [the glossary](../acestep_lab/lessons/GLOSSARY.md).

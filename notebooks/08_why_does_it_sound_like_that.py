@@ -25,7 +25,7 @@
 # is not what makes it do what it does.
 #
 # ## 1 · A sound, and four words for it
-# Listen first: a [take](../CONTRIBUTING.md#words) of four phrases. Write down which words of the caption you hear.
+# Listen first: a [take](../acestep_lab/lessons/GLOSSARY.md) of four phrases. Write down which words of the caption you hear.
 
 # %%
 from acestep_lab import Recipe, Session
@@ -211,7 +211,7 @@ check("08.3", answer, swapped, found)
 # - **x₀**: the latent without noise, as the model estimates it at every step, and has it at the last.
 # - **Cross-attention**: how moments of the song weigh the words. Where the model looks; no cause.
 #
-# More of them: [the glossary](../CONTRIBUTING.md#words).
+# More of them: [the glossary](../acestep_lab/lessons/GLOSSARY.md).
 #
 # What it does *not* say: a phrase that repeats another one looks weak, since the other one still says it. Two changes together need
 # not move as far as both alone. And all of it is true of this take, this seed and this model; a word has no effect as such.

@@ -242,7 +242,7 @@ answer = ...
 check("09.3", answer, COUNTS, errors)
 
 # %% [markdown]
-# **A harder question.** Set `SPREAD = 0.02`: smaller spots. Which sampler suffers most at 27 steps, and why? (A [step](../CONTRIBUTING.md#words)
+# **A harder question.** Set `SPREAD = 0.02`: smaller spots. Which sampler suffers most at 27 steps, and why? (A [step](../acestep_lab/lessons/GLOSSARY.md)
 # is long where the guess changes suddenly.)
 #
 # ## Words
@@ -250,4 +250,4 @@ check("09.3", answer, COUNTS, errors)
 # - **phase**: where in its swing a wave is. **Vocoder**: what makes sound of a picture that lacks it.
 # - **DDPM, DDIM**: the older road, with dice and without. **Real-time factor**: seconds of music made in a second.
 #
-# More of them: [the glossary](../CONTRIBUTING.md#words).
+# More of them: [the glossary](../acestep_lab/lessons/GLOSSARY.md).

@@ -94,7 +94,7 @@ LineChart(
 # listen: whoever counts after every vote, and stops when it looks good, will find something in noise.
 #
 # ## 3 · The sweep
-# A [sweep](../CONTRIBUTING.md#words) is a value: what is changed, over which values, how often. Each seed is made with every value, so that takes come in **pairs**
+# A [sweep](../acestep_lab/lessons/GLOSSARY.md) is a value: what is changed, over which values, how often. Each seed is made with every value, so that takes come in **pairs**
 # that differ in nothing else. What it costs is said before anything is made.
 
 # %%
@@ -261,4 +261,4 @@ check("10.3", answer, AXIS)
 # - **interval**: where the true number lies, 95 times in 100. **Paired**: compared with its own twin, all else equal.
 # - **verdict**: same, same to the ear, different.
 #
-# More of them: [the glossary](../CONTRIBUTING.md#words).
+# More of them: [the glossary](../acestep_lab/lessons/GLOSSARY.md).

@@ -48,7 +48,7 @@ nobodys
 
 # %% [markdown]
 # ## 1 · Several plans
-# Before it is sound, a piece is a [plan](../CONTRIBUTING.md#words): tempo, key, meter, and the codes that say what happens when. Plans
+# Before it is sound, a piece is a [plan](../acestep_lab/lessons/GLOSSARY.md): tempo, key, meter, and the codes that say what happens when. Plans
 # are cheap. So ask for several before you listen to any.
 
 # %%
@@ -213,5 +213,5 @@ check("11.3", answer, stems)
 # - **repaint**: new music in one region. **Extend**: new music before or after. **Stitch**: pieces one after another, no model.
 # - **stem**: one instrument of a mix. **Residual**: the mix without its stems. **LUFS**: loudness as ears weigh it.
 #
-# More of them: [the glossary](../CONTRIBUTING.md#words). The model is that of arXiv 2602.00744 at tiny size; on a large checkpoint the same lines make
+# More of them: [the glossary](../acestep_lab/lessons/GLOSSARY.md). The model is that of arXiv 2602.00744 at tiny size; on a large checkpoint the same lines make
 # grown-up music.

@@ -59,7 +59,7 @@ print(heard)
 #
 # | cover | what the model is given of the recording |
 # |---|---|
-# | **codes** | five [codes](../CONTRIBUTING.md#words) a second: rhythm and harmony, hardly any sound |
+# | **codes** | five [codes](../acestep_lab/lessons/GLOSSARY.md) a second: rhythm and harmony, hardly any sound |
 # | **half** | the codes too, but only for the first half of the steps; then words alone |
 # | **latents** | the recording as it is, at full detail (`through_codes=False`) |
 # | **noise** | codes, and the recording itself, half drowned in noise, as the place to start from (`noise_strength`) |
@@ -244,5 +244,5 @@ check("12.3", answer, codes)
 #   be found.
 # - **stem**: one instrument of a mix. **Complete**: what a model plays to a stem. **Timbre**: the sound of an instrument, whatever it plays.
 #
-# More of them: [the glossary](../CONTRIBUTING.md#words). The codes are those of ACE-Step 1.5 (arXiv 2602.00744), a grid by finite scalar
+# More of them: [the glossary](../acestep_lab/lessons/GLOSSARY.md). The codes are those of ACE-Step 1.5 (arXiv 2602.00744), a grid by finite scalar
 # quantization (arXiv 2309.15505).

@@ -49,7 +49,7 @@ class NoteLane(Component):
     def do_midi(self, id: Id) -> None:
         """Send the notes of the sound in hand as a MIDI file."""
         if self._noted is None or self._noted_in is None or self._noted_in.id != id:
-            raise RecipeError("There are no notes to save yet; press Show notes and chords first.")
+            raise RecipeError("There are no notes to save yet; press Show notes first.")
         self.emit("midi", self._noted.midi(), id=id, name=f"{id}.mid")
 
 

@@ -22,7 +22,7 @@ def test_notes_and_chords_are_shown_once_asked_for_and_bars_can_be_snapped_to(wi
     take = studio.session.keep(made.replace(audio=sound, latent=made.latent[:1]))
     page = open_page(window, studio)
     until(page, WAVE, "drawn", lambda s: s.startswith("take-"))
-    page.get_by_role("button", name="Show notes and chords").click()
+    page.get_by_role("button", name="Show notes").click()
     chords, *_, bars = until(page, WAVE, "notes", bool).split()
     lane = page.locator(f"{WAVE} .note-lane")
     assert (lane.locator(".chord").count(), int(bars) > 2) == (int(chords), True)
