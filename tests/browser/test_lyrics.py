@@ -132,7 +132,7 @@ def test_scores_are_columns_in_words_beside_chance_and_an_exported_page_lights_i
         studio.session.library.keep(studio.session.make(recipe))
     page = open_page(window, studio)
     page.get_by_role("button", name="Measure").click()
-    table = page.locator(".acl-gallery table")
+    table = page.locator(".acl-gallery").get_by_role("table")
     wait_for(lambda: table.get_by_text("4 of 4 lines").count() == 1, what="scores of what is sung")
     wait_for(lambda: table.get_by_text("—", exact=True).count() >= 3, what="an instrumental without lyric scores")
     assert table.locator("td.score .bar .chance").count() >= 3

@@ -179,6 +179,7 @@ def test_a_narrow_page_has_one_tab_at_a_time_and_none_is_taller_than_three_scree
         ("listen", ".acl-player"),
         ("repaint", ".acl-waveform"),
         ("takes", ".acl-gallery"),
+        ("sweep", ".acl-sweep-form"),
     ):
         show_tab(page, name)
         assert page.locator(f".acl-tabs [data-tab={name}]").get_attribute("aria-selected") == "true"
@@ -187,7 +188,7 @@ def test_a_narrow_page_has_one_tab_at_a_time_and_none_is_taller_than_three_scree
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert page.evaluate(TALLEST) <= 3 * 844, name
     assert not page.locator(".acl-compose").is_visible()
-    page.locator(".acl-tabs [data-tab=takes]").press("ArrowRight")
+    page.locator(".acl-tabs [data-tab=sweep]").press("ArrowRight")
     until(page, ".acl-tabs", "tab", "compose")
     page.reload()
     until(page, ".acl-tabs", "tab", "compose")
