@@ -179,7 +179,7 @@ def test_a_narrow_page_has_one_tab_at_a_time_and_none_is_taller_than_three_scree
         ("listen", ".acl-player"),
         ("repaint", ".acl-waveform"),
         ("takes", ".acl-gallery"),
-        ("sweep", ".acl-sweep-form"),
+        ("sweep", ".acl-sweepform"),
     ):
         show_tab(page, name)
         assert page.locator(f".acl-tabs [data-tab={name}]").get_attribute("aria-selected") == "true"
