@@ -74,7 +74,10 @@ spectrograms("What you hear, as a spectrogram", [("the take", take.audio)])
 #
 # ## What you said, and what was decided
 #
-# A recipe never changes. The take holds another one, *as resolved*: yours, with every open question answered.
+# A recipe never changes. The take holds another one, *as resolved*: yours, with every open question answered. Below, *decided* is what
+# your recipe did not name, and *filled in* is what it had already, with less in it: the task, which is to make music from words unless you
+# name another, gained the planner's sketch as `codes`. Any other word you do not know stands in the
+# [glossary](../acestep_lab/lessons/GLOSSARY.md) or in a later lesson; none is needed here.
 
 # %%
 said, resolved = recipe.to_json(), take.recipe.to_json()

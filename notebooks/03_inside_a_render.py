@@ -56,8 +56,9 @@ take
 # *v = noise − music*, and that *velocity* is what the model learned to guess (flow matching,
 # [arXiv 2210.02747](https://arxiv.org/abs/2210.02747)). A render turns it round: start from noise at *t* = 1 and walk against *v*.
 #
-# So each [step](../acestep_lab/lessons/GLOSSARY.md) knows two things. Its `state` is x_t, where the walk stands. Its `estimate` is where the walk
-# would end if it went straight on: **x_0 = x_t − t · v**.
+# So each [step](../acestep_lab/lessons/GLOSSARY.md) knows where it ends: its `state` is x_t, where the walk stands after it, and its `t` is
+# the t of that place. And it knows what the model believed when the step began: its `estimate` is where the walk would end if it went
+# straight on from there, **x_0 = x_t − t · v**.
 
 # %%
 from acestep_lab.ui.picture_chart import latents, spectrograms
@@ -72,9 +73,10 @@ estimates = [(f"estimate of step {n + 1}", steps[n].estimate[part]) for n in sho
 latents("Where it believes it is going: x_0", estimates, take.seconds / 4)
 
 # %% [markdown]
-# (A row is a channel, a column a moment; amber is above zero, blue below.) The state looks like noise almost to the end. The estimate is
-# smooth and pale at first and gains detail step by step, so a walk is better judged by its estimate. And that can be heard: the session
-# decodes a window of it, exactly as the finished song would sound there.
+# (A row is a channel, a column a moment; in the array it is the other way round. Amber is above zero, blue below, black is zero.) In the
+# state noise covers the music almost to the end. The estimate is smooth and dark at first and gains detail step by step, so a walk is better
+# judged by its estimate. And that can be heard: the session decodes a window of it (below, three seconds around second 3), exactly as the
+# finished song would sound there.
 #
 # **Predict, then listen.** Will the estimate of step 1 have a beat already? And that of step 4?
 
@@ -139,14 +141,16 @@ LineChart(
 )
 
 # %% [markdown]
-# Each mark is the state after a step; lengths are in spreads of a latent's numbers, and a walk begins where its marks are dense. Two
-# walks begin side by side, for they have one noise, and part as the words pull. The third starts elsewhere. See how nearly straight the
-# walks are, and how the marks spread out towards the end: the schedule spends its steps near the noise.
+# Each mark is the state after a step, and a walk begins where its marks are dense. A *spread* is this lesson's unit of length: how far one
+# of the numbers of pure noise typically lies from zero (its standard deviation). Two walks begin side by side, for they have one noise, and
+# part as the words pull. The third starts elsewhere. See how nearly straight the walks are, and how the marks move apart towards the
+# end: most steps are spent near the noise.
 #
 # ## When is it decided?
 #
 # **Predict, then look.** How far is each estimate from the song it ends as? Will the error fall evenly, mostly in the first steps, or
-# mostly in the last ones? And does the answer depend on whether you count in steps or in *t*?
+# mostly in the last ones? And does the answer depend on whether you count in steps or in *t*? (*Shift* says how far the steps are crowded
+# towards the noise: 1 is evenly spaced, and our walk has 3. The next section has its formula.)
 
 # %%
 def distance(one, other):
@@ -179,16 +183,18 @@ LineChart("The same distance, over t", over_t, far, tuple(by_t))
 # %% [markdown]
 # <details><summary>What did you expect, and what do you see?</summary>
 #
-# Most of the way is gone while *t* is still above 0.7. Over the *steps* the three shifts look like different models. Over *t* they nearly
-# fall on one curve: how much is still open depends above all on how much noise is left, not on how many steps were spent to get there.
-# Shift moves the steps along that curve, so what you choose with it is *which part of the decision gets the most looks*.
+# Over the *steps* the three shifts look like different models: with shift 1 the error falls mostly in the first steps, with 3 and 5 rather
+# evenly. Over *t* they nearly fall on one curve, and most of the way is gone while *t* is still above 0.7: how much is still open depends
+# above all on how much noise is left, not on how many steps were spent to get there. Shift moves the steps along that curve, so what you
+# choose with it is *which part of the decision gets the most looks* (a look is one question to the model).
 #
 # </details>
 #
 # ## Steps and shift
 #
 # The schedule is `shift · t / (1 + (shift − 1) · t)` over even steps ([arXiv 2403.03206](https://arxiv.org/abs/2403.03206)). In Jupyter
-# the sliders below are alive; the figure after them holds three of their positions still.
+# the sliders below are alive; the figure after them holds three of their positions still. Its last mark, at *t* = 0, is not a step but the
+# music.
 
 # %%
 from ipywidgets import interact
@@ -205,7 +211,7 @@ def schedules(count, *shifts):
     return LineChart(f"Where each of {count} steps begins", *axes, tuple(lines))
 
 
-interact(lambda count, shift: schedules(count, shift), count=(2, 30), shift=(1.0, 6.0, 0.5))
+_ = interact(lambda count, shift: schedules(count, shift), count=(2, 30), shift=(1.0, 6.0, 0.5))
 
 # %%
 schedules(12, 1.0, 3.0, 5.0)
@@ -244,23 +250,24 @@ SlopeChart("What more looks buy", Axis("looks at the model"), error, tuple(lines
 # %% [markdown]
 # <details><summary>What did you expect, and what do you see?</summary>
 #
-# Euler's slope is near −1: twice the looks, half the error. Heun's is near −2, and that of 2M comes there with many steps (at first it has
-# no past to remember). For equal looks those two are close, and both leave Euler further behind the more looks there are. An order is
-# a promise about *many* steps; with few of them the lines lie close together. And it is a promise about arriving where this model's walk
-# ends, not about better music: a distilled model was trained for a few Euler steps, and Euler is right for it.
+# Euler's slope is near −1: twice the looks, half the error. Heun's is near −2, and that of 2M (`dpmpp2m`) comes there with many steps (at
+# first it has no past to remember). At 16 looks Heun ends a little nearer than 2M; for equal looks those two are close everywhere, and both
+# leave Euler further behind the more looks there are. An order is a promise about *many* steps; with few of them the lines lie close
+# together. And it is a promise about arriving where this model's walk ends, not about better music: a distilled model, one taught to
+# reach in a few Euler steps where another needs many, is best walked by Euler.
 #
 # </details>
 #
 # ## Guidance: an arrow made longer
 #
-# The model can be asked twice: with your words and without. *Classifier-free guidance*
-# ([arXiv 2207.12598](https://arxiv.org/abs/2207.12598)) goes from the answer without words, *u*, through the answer with words, *c*, and
-# on: **u + w · (c − u)**. The pocket was trained for w = 3. *Adaptive projected guidance*
-# ([arXiv 2410.02416](https://arxiv.org/abs/2410.02416)) keeps only the part of the difference that stands at right angles to *c*, and
+# The model can be asked twice: with your words and without. *Classifier-free guidance* (CFG,
+# [arXiv 2207.12598](https://arxiv.org/abs/2207.12598)) goes from the answer without words, *u*, through the answer with words, *c*, and
+# on: **u + w · (c − u)**. The pocket was trained for w = 3. *Adaptive projected guidance* (APG,
+# [arXiv 2410.02416](https://arxiv.org/abs/2410.02416)) keeps only the part of the difference that stands at right angles to *c*, and
 # limits it.
 #
-# We walk six of the twelve steps without guidance, and there, at one and the same place, ask in different ways. `guidance_interval` is
-# given on *t* and switches guidance on from there.
+# We walk six of the twelve steps without guidance, and there, at one and the same place, ask in different ways. `guidance_interval` says
+# between which two *t* guidance is on.
 
 # %%
 from acestep_lab.ui.arrow_chart import Arrow, ArrowChart
@@ -307,8 +314,8 @@ unguided.take()
 # ## Exercises
 #
 # **03.1 Where it began.** From the `state`, `estimate` and `t` of `steps[0]`, compute the noise the walk began with, as an array of the
-# shape of the state. (A step goes straight towards its estimate, so the state is the mixture of the formula, with the estimate in place of
-# the music. `np.asarray(steps[0].state)` makes an array.)
+# shape of the state. (A step goes straight towards its estimate, so the state is the mixture of *One formula*, at the step's `t` and with the
+# estimate in place of the music. `np.asarray(steps[0].state)` makes an array.)
 
 # %%
 from acestep_lab.lessons import check
@@ -317,15 +324,15 @@ noise = ...
 check("03.1", steps[0], noise)
 
 # %% [markdown]
-# **03.2 Near the noise.** Of 20 steps with shift 3, how many begin while *t* is above 0.5? Guess from the figure, then count with
-# `times(20, 3.0)`.
+# **03.2 Near the noise.** Of 20 steps with shift 3, how many begin while *t* is above 0.5 (not at it)? Guess from the figure *Where each of
+# 12 steps begins*, then count with `times(20, 3.0)`, which lists the *t* at which each step begins. The answer is one whole number.
 
 # %%
 count = ...
 check("03.2", count)
 
 # %% [markdown]
-# **03.3 Further.** From `c` and `u` compute the velocity that classifier-free guidance of scale 5 walks by.
+# **03.3 Further.** From `c` and `u` compute the velocity that classifier-free guidance of scale 5 (w = 5) walks by, as an array.
 
 # %%
 further = ...

@@ -33,7 +33,9 @@ def where_it_began(step: Step, noise: Any) -> str | None:
         return None
     if np.allclose(found, state):
         return "That is where the first step ended; some of the music is in it already."
-    return "Write state = t · noise + (1 − t) · estimate with step.t, and solve it for the noise."
+    if np.allclose(found, true * step.t, rtol=1e-3, atol=CLOSE * step.t * float(true.std()) / 10):
+        return "That is t · noise: the noise as it stands in the mixture. Divide by t."
+    return "Write state = t · noise + (1 − t) · estimate with the t of this step, and solve it for the noise."
 
 
 @question(
@@ -48,7 +50,9 @@ def how_many_near_the_noise(count: int) -> str | None:
         return None
     if count == sum(t > MIDDLE for t in times(STEPS, 1.0)):
         return f"That is the schedule without a shift; times({STEPS}, {SHIFT:g}) lists the one asked for."
-    return f"times({STEPS}, {SHIFT:g}) lists where each step begins, from 1 down; count with it."
+    if count == sum(t >= MIDDLE for t in times(STEPS, SHIFT)):
+        return f"One of them begins at {MIDDLE:g} itself, and that is not above it."
+    return f"times({STEPS}, {SHIFT:g}) lists the t where each step begins, from 1 down. Count those above {MIDDLE:g} and hand in that number."
 
 
 @question(
@@ -63,8 +67,8 @@ def guided_velocity(with_words: Any, without: Any, guided: Any) -> str | None:
         return "The three are arrays of one shape, and words must have made a difference between the first two."
     if np.allclose(found, u + SCALE * (c - u), rtol=1e-3, atol=CLOSE * float((c - u).std())):
         return None
+    if np.allclose(found, c, rtol=1e-3):
+        return "That is the velocity with words itself, which is scale 1."
     if np.allclose(found, c + SCALE * (c - u), rtol=1e-3):
         return f"This goes {SCALE:g} times the difference on from the one WITH words: scale 1 would not give that one itself."
-    return (
-        "Begin at the velocity without words and go along the difference, so that scale 1 ends at the one with words."
-    )
+    return f"Begin at u, the velocity without words, and go w = {SCALE:g} times the difference c − u, so that w = 1 would end at c."
