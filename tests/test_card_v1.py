@@ -14,6 +14,7 @@ from acestep_lab.engines.ace_v1.guidance import Branch, Branches, Guide, Strengt
 from acestep_lab.engines.ace_v1.linear_attention import LinearAttention, turned, turns
 from acestep_lab.engines.ace_v1.schedules import decided, walk
 from acestep_lab.engines.ace_v1.transformer import AceStepV1Transformer, Block, PreparedStates
+from acestep_lab.engines.card_blocks import modulations
 from acestep_lab.engines.contract import Bench
 from acestep_lab.engines.registry import open_engine
 from acestep_lab.prompt.sampling import FlowSamplingV1
@@ -64,7 +65,7 @@ def test_rows_made_for_all_blocks_at_once_are_each_blocks_own(bench: Bench) -> N
     by = turns(torch.arange(9)[None], config.attention_head_dim, config.rope_theta)
     given = (frames, time, by, drawn(*heads), drawn(*heads, seed=2), None, None)
     with torch.inference_mode():
-        for block, rows in zip(blocks, card_attention.modulations(blocks, time), strict=True):
+        for block, rows in zip(blocks, modulations(blocks, time), strict=True):
             assert_near(block(*given, rows), block(*given))
 
 

@@ -172,7 +172,7 @@ def test_a_busy_card_is_planned_for_by_what_is_free():
 
 def test_a_long_guided_batch_needs_more_than_a_short_take():
     short = budget(machine(16), WITH_LM["1.7B"], Recipe("dub", seconds=30))
-    long = short.fit(Recipe("dub", seconds=480), takes=4, passes=2)
+    long = short.fit(Recipe("dub", seconds=480), takes=8, passes=2)
     assert long.need_bytes - long.device_bytes("dit") > 0
     assert LADDER[long.level.name] > LADDER[short.level.name]
 

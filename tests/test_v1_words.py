@@ -31,6 +31,9 @@ class OnCpu:
     def __init__(self, module: Any) -> None:
         self.module, self.asked = module, 0
 
+    def device_for(self, component: str) -> torch.device:
+        return self.device
+
     def run_with_retry(self, component: str, operation: Callable[[Any], Any]) -> Any:
         assert component == "text"
         self.asked += 1
