@@ -186,3 +186,9 @@ def test_the_table_and_the_report_come_as_files(lab: PretendSession) -> None:
     with pytest.raises(RecipeError, match="one of csv, html"):
         view.do_file("exe")
     studio.close()
+
+
+def test_before_anything_is_written_axes_are_offered(lab: PretendSession) -> None:
+    page = Studio(backend_of(lab))
+    assert {"seed", "shift", "caption"} <= set(page.sweep_form.names)
+    page.close()

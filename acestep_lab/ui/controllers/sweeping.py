@@ -10,6 +10,7 @@ from acestep_lab.engines.base import Capabilities
 from acestep_lab.errors import RecipeError
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.worker import AnyRun
+from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.sweep import axes, record
 from acestep_lab.sweep.cells import Sweep
 from acestep_lab.sweep.run import SweepRun
@@ -17,6 +18,8 @@ from acestep_lab.ui import sweep_form, sweep_view
 from acestep_lab.ui.controllers.base import Controller, connect, start_thread
 from acestep_lab.ui.listeners import Listeners
 
+PLAIN = Recipe("a song")
+"""Whose fields are offered as axes before anybody has written anything."""
 MOST_SHOWN = 1000
 """Cells of a grid that a page draws; larger sweeps are for Python and the command line."""
 MOST_SAID = 5
@@ -115,11 +118,11 @@ class Sweeping(Controller):
         form.names = self._names()
 
     def _names(self) -> list[str]:
-        """What the form's recipe can go over; nothing new while the form holds no recipe."""
+        """What the form's recipe can go over; while the form holds none, what the last one could, or any song of words."""
         try:
             return list(axes.names(self._recipe()))
         except RecipeError:
-            return list(self.sweep_form.names)
+            return list(self.sweep_form.names) or list(axes.names(PLAIN))
 
     # -- what is asked -------------------------------------------------------------------------------------------------
 
