@@ -86,6 +86,20 @@ class Controller:
         else:
             start_thread(component, theirs, done)
 
+    def aside(self, form: Any, busy: str, work: Callable[[], None], done: Callable[[], None] = lambda: None) -> None:
+        """Do on a thread of its own what takes a form a while; until it is done, the form is `busy` and nothing else is asked for."""
+        form.busy = busy
+
+        def theirs() -> None:
+            try:
+                with self.studio.client().acting():
+                    work()
+            finally:
+                form.busy = ""
+                done()
+
+        start_thread(form, theirs)
+
 
 def connect(component: Component, **requests: Callable[..., Any]) -> None:
     """Which request of a component is done by what."""

@@ -15,7 +15,7 @@ from acestep_lab.sweep import axes, record
 from acestep_lab.sweep.cells import Sweep
 from acestep_lab.sweep.run import SweepRun
 from acestep_lab.ui import sweep_form, sweep_view
-from acestep_lab.ui.controllers.base import Controller, connect, start_thread
+from acestep_lab.ui.controllers.base import Controller, connect
 from acestep_lab.ui.listeners import Listeners
 
 PLAIN = Recipe("a song")
@@ -155,37 +155,27 @@ class Sweeping(Controller):
             why = [f"{asked.cells[place].title}: {one}" for place, one in cost.refused.items()]
             form.plan = {"words": [str(cost), *why[:MOST_SAID]], "refused": len(why), "to_make": cost.to_make}
 
-        self._aside("foretell", work)
+        self.aside(self.sweep_form, "foretell", work, self._show)
 
     def _sweep(self) -> None:
         asked = self._asked()
         if asked.size > MOST_SHOWN:
             raise RecipeError(f"A page shows at most {MOST_SHOWN:,} cells; draw some, or begin this sweep in Python.")
-        self._aside("sweep", lambda: self._begin(asked, skip_refused=bool(self.sweep_form.plan.get("refused"))))
+        self.aside(
+            self.sweep_form,
+            "sweep",
+            lambda: self._begin(asked, skip_refused=bool(self.sweep_form.plan.get("refused"))),
+            self._show,
+        )
 
     def _resume(self, name: str) -> None:
-        self._aside("sweep", lambda: self._begin(name, skip_refused=True))
+        self.aside(self.sweep_form, "sweep", lambda: self._begin(name, skip_refused=True), self._show)
 
     def _begin(self, asked: Sweep | str, skip_refused: bool) -> None:
         """Begin or go on; cells that are refused are left out only where the budget has said so."""
         run = self.backend.session.sweep(asked, skip_refused=skip_refused)
         if _is_shown(run):
             self._follow(run)
-
-    def _aside(self, busy: str, work: Callable[[], None]) -> None:
-        """Do what looks at every cell on a thread of its own; until it is done, nothing else is asked for."""
-        form: Any = self.sweep_form
-        form.busy = busy
-
-        def theirs() -> None:
-            try:
-                with self.studio.client().acting():
-                    work()
-            finally:
-                form.busy = ""
-                self._show()
-
-        start_thread(form, theirs)
 
 
 def _is_shown(run: AnyRun | None) -> TypeGuard[SweepRun]:

@@ -199,7 +199,7 @@ class Training(Controller):
             self._add(Dataset.scan(path))
             self.train_form.emit("added", n=len(self._draft.dataset), path=path)
 
-        self._aside("scan", work)
+        self.aside(self.train_form, "scan", work)
 
     def _add_takes(self, which: str) -> None:
         takes = list(self._takes(which))
@@ -210,7 +210,7 @@ class Training(Controller):
             self._add(Dataset.of_takes(takes, self.backend.session.library))
             self.train_form.emit("added", n=len(self._draft.dataset), path="")
 
-        self._aside("scan", work)
+        self.aside(self.train_form, "scan", work)
 
     def _takes(self, which: str) -> Iterable[Take | str]:
         if which == "hand":
@@ -308,25 +308,11 @@ class Training(Controller):
             kept = {name: plan[name] for name in ("fits", "advice", "memory")}
             self.train_form.plan = {"words": words.splitlines(), **kept}
 
-        self._aside("foretell", work)
+        self.aside(self.train_form, "foretell", work)
 
     def _train(self) -> None:
         session, data, config = self._ready()
-        self._aside("train", lambda: self.watch(session.train(data, config)))
-
-    def _aside(self, busy: str, work: Callable[[], None]) -> None:
-        """Do what reads many files on a thread of its own; until it is done, nothing else is asked for."""
-        form: Any = self.train_form
-        form.busy = busy
-
-        def theirs() -> None:
-            try:
-                with self.studio.client().acting():
-                    work()
-            finally:
-                form.busy = ""
-
-        start_thread(form, theirs)
+        self.aside(self.train_form, "train", lambda: self.watch(session.train(data, config)))
 
     # -- when it is done -----------------------------------------------------------------------------------------------
 
