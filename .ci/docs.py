@@ -55,6 +55,8 @@ PAGES = {name: title for pages in SECTIONS.values() for name, title in pages.ite
 PICTURES = "notebooks/pictures"
 NO_NETWORK = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url")
 """What nbconvert would have a page fetch."""
+ON_PAPER = "<style>@media print { details::details-content { content-visibility: visible; block-size: auto; } }</style>"
+"""Folded answers are printed too."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,7 +106,7 @@ def notebooks(files: Sequence[Path], folder: Path) -> list[Path]:
     for file in files:
         body, _ = exporter.from_filename(str(file))
         written.append(folder / f"{file.stem}.html")
-        written[-1].write_text(body, encoding="utf-8")
+        written[-1].write_text(body.replace("</head>", f"{ON_PAPER}</head>", 1), encoding="utf-8")
     return written
 
 
