@@ -55,6 +55,8 @@ def device() -> torch.device:
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
     _setup_privateuseone_for_python_backend(NAME)
+    # Whoever asks this process for its card from now on hears of this one: gradient checkpointing, for its autocast.
+    getattr(torch, NAME).get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
     return torch.device(NAME)
 
 

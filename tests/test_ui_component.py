@@ -12,7 +12,7 @@ import pytest
 
 from acestep_lab import ui
 from acestep_lab.errors import LabError, RecipeError
-from acestep_lab.ui import assets
+from acestep_lab.ui import assets, component
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.throttle import Throttle
 
@@ -55,6 +55,17 @@ def test_a_message_from_the_browser_becomes_state_and_reaches_a_listener(bell: A
     bell.on("ring", lambda by: heard.append(by))
     send(bell, {"kind": "ring", "by": "Ada"})
     assert (bell.rung, bell.who, heard) == (1, ["Ada"], ["Ada"])
+
+
+def test_one_comm_stays_open_while_components_come_and_go() -> None:
+    """JupyterLab ends the kernel's subshell with the last comm, and would give the ending one to a comm that opens just then."""
+    from ipywidgets import Widget
+
+    BellWidget().close()
+    [stays] = [one for one in Widget.widgets.values() if one is component._one_that_stays()]
+    BellWidget().close()
+    assert Widget.widgets[stays.model_id] is stays is component._one_that_stays()
+    assert stays.comm is not None
 
 
 def test_bytes_arrive_whole(bell: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import anywidget
 import param
 import traitlets
+from ipywidgets import Layout, Widget
 from panel.custom import AnyWidgetComponent
 
 from acestep_lab.errors import LabError, RecipeError, code_of, sentence, shown
@@ -154,10 +155,22 @@ def _same(claimed: object, own: object) -> bool:
         return False
 
 
+@cache
+def _one_that_stays() -> Widget:
+    """A widget without a view that is never closed, so that one comm is open for as long as the kernel lives.
+
+    JupyterLab gives all comms of widgets one subshell of the kernel and ends it with the last of them. Where the next comm opens at
+    that moment, as when a cell's player takes the place of its progress, it is given the subshell that is ending, and everything
+    its page says from then on is lost ("Unknown subshell_id" in the kernel's log; JupyterLab 4.4 to 4.6 with ipykernel 7).
+    """
+    return Layout()
+
+
 class _WidgetHost(anywidget.AnyWidget):
     """Component over a Jupyter comm; everything a front end sends comes in by `_handle_msg`."""
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
+        _one_that_stays()
         super().__init__()
         self._begin(*arguments, **keywords)
 

@@ -67,9 +67,8 @@ def stems_bundle(stems: Stems) -> Bundle:
 
     view = StemsViewWidget()
     view.hold(stems.source, known=tuple(stems))
-    for name in stems:
-        view.lay(Lane(name, "stem", name, stems[name].id, stems.sound(name)))
-    view.lay(Lane(RESIDUAL, RESIDUAL, audio=stems.residual))
+    lanes = [Lane(name, "stem", name, stems[name].id, stems.sound(name)) for name in stems]
+    view.lay(*lanes, Lane(RESIDUAL, RESIDUAL, audio=stems.residual))
     view.opened = True
     return _widget_bundle(view, stems)
 

@@ -80,11 +80,10 @@ class StemsView(Component):
         """The lanes as they stand."""
         return tuple(self._lanes)
 
-    def lay(self, lane: Lane) -> None:
-        """A lane, in the place of the one of its name where there is one; what is left comes last."""
-        others = [one for one in self._lanes if one.name != lane.name]
-        place = next((at for at, one in enumerate(self._lanes) if one.name == lane.name), len(others))
-        self._lanes = sorted([*others[:place], lane, *others[place:]], key=lambda one: one.kind == RESIDUAL)
+    def lay(self, *lanes: Lane) -> None:
+        """Lanes, seen all at once, each in the place of the one of its name where there is one; what is left comes last."""
+        stand = {one.name: one for one in (*self._lanes, *lanes)}
+        self._lanes = sorted(stand.values(), key=lambda one: one.kind == RESIDUAL)
         self.draw()
 
     def drop_unmade(self) -> None:

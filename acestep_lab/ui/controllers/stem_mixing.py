@@ -144,8 +144,7 @@ class StemMixing(Controller):
 
     def _lay(self, lanes: Sequence[Lane], run: AnyRun | None) -> None:
         """The lanes of a run, with what it has made so far."""
-        for lane in lanes:
-            self.stems.lay(lane)
+        self.stems.lay(*lanes)
         for place, take in getattr(run, "made", {}).items():
             self._fill(lanes[place].name, take)
 
@@ -167,8 +166,8 @@ class StemMixing(Controller):
         if isinstance(take.recipe.task, Extract):
             self._found[name] = take
             apart = Stems(source, self._found)
-            self.stems.lay(Lane(name, "stem", stem, take.id, apart.sound(name)))
-            self.stems.lay(Lane(RESIDUAL, RESIDUAL, audio=apart.residual))
+            lane = Lane(name, "stem", stem, take.id, apart.sound(name))
+            self.stems.lay(lane, Lane(RESIDUAL, RESIDUAL, audio=apart.residual))  # together they are the mix
         else:
             self.stems.lay(Lane(name, "layer", stem, take.id, Stems(source, {name: take}).sound(name)))
 
