@@ -1,7 +1,8 @@
-"""Decoding one second of sound with the VAE at its real size (random weights): diffusers, and ours, in what this machine computes in.
+"""Decoding sound with the VAE at its real size (random weights): diffusers, and ours, in what this machine computes in.
 
-python -m tests.benchmarks.bench_vae            # under a minute of processor time
+python -m tests.benchmarks.bench_vae            # one second of sound; under a minute of processor time
 python -m tests.benchmarks.bench_vae compile    # and torch.compile (a C++ compiler, half a minute more)
+python -m tests.benchmarks.bench_vae seconds=4  # more at once, as a song is decoded
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from acestep_lab._libraries import oobleck
 from acestep_lab.engines.ace15.fast_vae import prepare_vae
 from tests.benchmarks.meter import DTYPE, SHORT, by_dtype, error, race, show, write
 
-RATIOS, FRAMES, FRAMES_PER_SECOND, CHANNELS = [10, 6, 4, 4, 2], 25, 25, 64
-ROUNDS = 3
+RATIOS, FRAMES_PER_SECOND, CHANNELS = [10, 6, 4, 4, 2], 25, 64
+ROUNDS = 5
 
 
 def real_size() -> Any:
@@ -40,9 +41,9 @@ def fused(decoder: nn.Module) -> nn.Module:
 
 
 @torch.inference_mode()
-def main(compiled: bool) -> None:
+def main(compiled: bool, seconds: int = 1) -> None:
     stock = real_size()
-    latent = torch.randn(1, CHANNELS, FRAMES, generator=torch.Generator().manual_seed(1))
+    latent = torch.randn(1, CHANNELS, seconds * FRAMES_PER_SECOND, generator=torch.Generator().manual_seed(1))
     seen = latent.to(DTYPE)
     decoders = {"diffusers fp32": (stock, latent), "ours fp32": (prepare_vae(copy.deepcopy(stock)), latent)}
     if DTYPE is torch.bfloat16:
@@ -57,12 +58,12 @@ def main(compiled: bool) -> None:
     exact = stock(latent)
     errors = {name: error(decoder(z), exact) for name, (decoder, z) in decoders.items()}  # and everything is warm
     works = {name: lambda d=d, z=z: d(z) for name, (d, z) in decoders.items()}
-    table: dict[str, dict[str, Any]] = race(works, ROUNDS, FRAMES / FRAMES_PER_SECOND, warm=False)
+    table: dict[str, dict[str, Any]] = race(works, ROUNDS, seconds, warm=False)
     for name in decoders:
         table[name]["error"] = float(f"{errors[name]:.2e}")
     show("decoding, processor milliseconds per second of sound", table)
-    write(by_dtype("vae"), {"decode 1 s": table})
+    write(by_dtype("vae"), {f"decode {seconds} s": table})
 
 
 if __name__ == "__main__":
-    main("compile" in sys.argv[1:])
+    main("compile" in sys.argv[1:], *(int(one.split("=")[1]) for one in sys.argv[1:] if one.startswith("seconds=")))

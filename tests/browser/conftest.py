@@ -102,10 +102,25 @@ def _harmless(request: Any) -> bool:
     return "ERR_ABORTED" in (request.failure or "") or request.url.startswith("blob:")
 
 
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Remember that a test has failed while its page is still open."""
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
 @pytest.fixture
-def window(browser: Any) -> Iterator[Window]:
+def window(browser: Any, request: pytest.FixtureRequest) -> Iterator[Window]:
     opened = Window(browser)
     yield opened
+    if request.node.stash.get(FAILED, False):
+        opened.picture(f"failed-{request.node.name[:60]}")
+        print(f"When it failed, the page said: {opened.page.locator('body').inner_text(timeout=5000)[-4000:]}")
     opened.close()
     assert opened.failed == [], "a request failed"
     assert opened.errors == [], "a script failed"
