@@ -34,7 +34,7 @@ from torch import nn
 
 from acestep_lab._libraries import diffusers_hooks
 from acestep_lab.errors import MachineError, shown
-from acestep_lab.models import storage, threads
+from acestep_lab.models import products, storage, threads
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.lanes import WORK, Lanes, Watch, at_work, lanes_of, watching
 from acestep_lab.models.memory_plan import MemoryPlan, budget, gb, is_small
@@ -611,12 +611,15 @@ class DeviceManager:
         was planned for.
         """
         key, name = place
-        if plan.device == "cpu" and not is_small(plan.components):
+        quick = plan.device == "cpu" and not is_small(plan.components)
+        if quick:
             threads.settle_once()
         dtype = plan.dtype_of(name)
         module = self._open[key].build(name, dtype)
         if not is_a(module, nn.Module):
             raise MachineError(f"The engine built {shown(module)} for {shown(name)}, where a torch module belongs.")
+        if quick:
+            products.install(module)
         promised, size = plan.component(name).bytes * dtype.itemsize // 2, module_bytes(module)
         if size > promised * (1 + TOLERATED) + TOLERATED_BYTES:
             self._notify(f"The {name} is {gb(size)} and was planned for with {gb(promised)}; memory may run out.")

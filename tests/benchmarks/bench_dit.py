@@ -19,7 +19,7 @@ from torch import Tensor
 
 from acestep_lab._libraries import diffusers
 from acestep_lab.engines.ace15 import attention
-from acestep_lab.models import precision
+from acestep_lab.models import precision, products
 from tests.benchmarks.meter import DTYPE, SHORT, by_dtype, error, race, show, write
 
 LAYERS, FRAMES_PER_SECOND, TOKENS, WIDTH, CHANNELS = 2, 25, 351, 2048, 64
@@ -65,7 +65,7 @@ def three() -> tuple[Tensor, Any, Any, Any, precision.Int8Decision]:
     with torch.inference_mode():
         exact = stock(plain, *inputs(10, torch.float32))
     plain = plain.to(DTYPE)
-    ours, eight = attention.install(copy.deepcopy(plain)), attention.install(copy.deepcopy(plain))
+    ours, eight = (products.install(attention.install(copy.deepcopy(plain))) for _ in range(2))
     plain.requires_grad_(
         True
     )  # as from_pretrained leaves it: frozen, torch copies every weight for strided tokens (x 4)
@@ -101,7 +101,7 @@ def one_length(seconds: int, plain: Any, quick: dict[str, Any]) -> dict[str, Any
 def compiled(seconds: int = 10) -> None:
     """What torch.compile adds to ours, and how long it takes to compile."""
     torch.compiler.config.force_disable_caches = True  # compilation as on the first day
-    ours, quicker = (attention.install(real_size().to(DTYPE)) for _ in range(2))
+    ours, quicker = (products.install(attention.install(real_size().to(DTYPE))) for _ in range(2))
     for layer in quicker.layers:
         layer.compile(dynamic=True)
     x, states, context = inputs(seconds)

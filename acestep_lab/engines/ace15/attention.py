@@ -41,6 +41,7 @@ from acestep_lab.models.written import version
 if TYPE_CHECKING:
     from diffusers.models.transformers.ace_step_transformer import (
         AceStepAttention,
+        AceStepMLP,
         AceStepTransformer1DModel,
         AceStepTransformerBlock,
     )
@@ -59,6 +60,7 @@ RELIED_ON: Mapping[str, tuple[str, ...]] = {
         "condition_embedder", "scale_shift_table", "norm_out", "proj_out_conv", "gradient_checkpointing",
     ),
     "AceStepTransformerBlock": ("self_attn", "cross_attn", "mlp"),
+    "AceStepMLP": ("gate_proj", "up_proj", "down_proj"),
     "AceStepAttention": (
         "to_q", "to_k", "to_v", "to_out", "norm_q", "norm_k", "head_dim", "scaling", "processor", "set_processor",
     ),
@@ -189,9 +191,17 @@ def _as(states: Tensor, like: Tensor) -> Tensor:
 
 def in_slabs(mlp: nn.Module, x: Tensor) -> Tensor:
     """What the network of a layer makes of tokens [items, tokens, width], some of them at a time: each is looked at by itself."""
-    plain = type(mlp).forward
+    network = type(mlp).forward if torch.is_grad_enabled() else _in_place
     rows = x.flatten(0, 1)  # cut along [items, tokens], torch would copy the weights for every slab
-    return torch.cat([plain(mlp, some) for some in rows.split(ROWS)]).view_as(x)
+    return torch.cat([network(mlp, some) for some in rows.split(ROWS)]).view_as(x)
+
+
+def _in_place(network: nn.Module, rows: Tensor) -> Tensor:
+    """diffusers' SwiGLU in the memory of one of its branches: fresh memory costs as much as what is done with it."""
+    mlp = cast("AceStepMLP", network)
+    gated = F.silu(mlp.gate_proj(rows), inplace=True)
+    found: Tensor = mlp.down_proj(gated.mul_(mlp.up_proj(rows)))
+    return found
 
 
 def _forward(

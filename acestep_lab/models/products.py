@@ -1,0 +1,86 @@
+"""Linear layers in float32 on a CPU by oneDNN's product, where torch leaves them to its BLAS. Knows layers, no models.
+
+    products.install(module)               # in place; the layers stay nn.Linear, and their weights as they lie
+    products.linear(x, weight, bias)       # one product
+
+torch multiplies float32 by MKL, which does less than the processor could on makes other than its own. oneDNN, which torch carries
+for half precision, reads the very same weight: 114 to 124 billion multiply-adds a second where MKL did 87 to 107 on AVX2, 212 to 234
+where it did 94 to 106 on an AMD with AVX-512 (one thread, weights of a 2B DiT; `python -m tests.benchmarks.bench_products`).
+Its sums have another order, so bytes differ by rounding: small checkpoints, such as the pocket, are left as they were.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ROWS = 32
+"""Fewer rows of a product are the reading of its weight, and MKL reads as quickly."""
+
+
+def install(module: nn.Module) -> nn.Module:
+    """Let a module's linear layers multiply so from now on; the same module comes back.
+
+    Each asks at every call: on a card, in half precision, while gradients flow or while something traces it, it is torch's own.
+    """
+    for layer in module.modules():
+        if type(layer) is nn.Linear and "forward" not in vars(layer):
+            vars(layer)["forward"] = MethodType(_forward, layer)
+    return module
+
+
+def _forward(layer: nn.Linear, input: Tensor) -> Tensor:
+    return linear(input, layer.weight, layer.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias, [..., in] and [out, in] to [..., out]: as `torch.nn.functional.linear`, up to the order of sums."""
+    product = _product()
+    if product is None or not _is_for_it(x, weight):
+        return F.linear(x, weight, bias)
+    rows: Tensor = product(x.reshape(-1, x.shape[-1]), weight.detach(), bias, "none", [], "")
+    return rows.view(*x.shape[:-1], len(weight))
+
+
+def _is_for_it(x: Tensor, weight: Tensor) -> bool:
+    """Whether these are plain float32 numbers on a CPU that nobody wants gradients of, and enough of them."""
+    return (
+        x.dtype is weight.dtype is torch.float32
+        and x.device.type == weight.device.type == "cpu"
+        and weight.ndim == 2
+        and x.shape[-1:] == weight.shape[1:]
+        and x.numel() >= ROWS * x.shape[-1] > 0
+        and weight.is_contiguous()
+        and not torch.is_grad_enabled()
+        and type(x) is Tensor
+        and type(weight) in (Tensor, nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+    )
+
+
+@cache
+def _product() -> Any:
+    """torch's operator, where this torch has it, this processor is of its kind, and it multiplies: it is made for torch's compiler,
+    and promises nobody to stay.
+    """
+    product = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if (
+        product is None
+        or platform.machine().lower() not in ("x86_64", "amd64")
+        or not torch.backends.mkldnn.is_available()
+    ):
+        return None
+    with torch.no_grad():
+        x, weight, bias = torch.arange(12.0).view(3, 4), torch.arange(8.0).view(2, 4), torch.tensor([0.5, -1.0])
+        try:
+            found = product(x, weight, bias, "none", [], "")
+        except (RuntimeError, TypeError, NotImplementedError):
+            return None
+    return product if torch.equal(found, F.linear(x, weight, bias)) else None
