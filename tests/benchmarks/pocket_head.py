@@ -6,6 +6,11 @@ The world knows which word is sung when. Query and key of one head of cross-atte
 cross-entropy of the head's share on the tokens of the sung word, or on all that is no word of the lyrics while nothing is sung.
 Songs that were not learnt from are then aligned by `listen.alignment`, as any checkpoint's are. Beside it: the pocket's head as it
 is, and what whoever hears nothing would say (lines spread evenly over the time in which vocals have sections).
+
+What came out (November 2026, one core; median error of where 158 lines of 16 songs begin): the head as it is 2.8 s; layer 1 head 2, 900 steps,
+2.2 s; layer 3 head 1, 1500 steps, 1.8 s; spread evenly 0.36 s. Songs it learnt from are no better (1.8 and 2.3 s), the loss stays at 2.6
+nats, which suggests that what the head may look at does not tell vowels apart. So no head was added to the
+pocket's weights, and alignment is tested on attention with a known path (`tests/benchmarks/alignment.py`).
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ POINTS = (0.0, 1.0, -1.0, 0.7, -0.7, 1.5, -1.5, 0.35, -0.35, 3.0, -3.0)
 """Where polynomials are looked at (and at infinity, last): the second is 1 itself, the others were searched for the least rounding."""
 LEAST_CHANNELS = 128
 """In narrower layers the sums around the products cost what they save."""
+IN_DOUBLE = 2**17
+"""Numbers worked out in double precision at once: no filter is there twice, and they stay in a core's cache."""
 ROWS = 192
 """Rows of a product worked on together, so that what lies between input and output stays in a core's cache; as many as there are
 channels where those are more, so that a product is more than the reading of its weights."""
@@ -64,8 +66,12 @@ class MinimalFilter:
     def of(cls, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> MinimalFilter:
         """The same filter as `weight` [out, in, taps]."""
         before, filters, after = transforms(weight.shape[2])
-        values = torch.einsum("pk,oik->pio", filters, weight.detach().double())
-        return cls(values.float().contiguous(), bias, before.float(), after.float(), dilation, weight.shape[2])
+        out, wide, taps = weight.shape
+        values = weight.new_empty(len(filters), wide, out)
+        few = max(1, IN_DOUBLE // (wide * len(filters)))
+        for some, place in zip(weight.detach().split(few), values.split(few, dim=2), strict=True):
+            place.copy_((some.double() @ filters.t()).permute(2, 1, 0))
+        return cls(values, bias, before.float(), after.float(), dilation, taps)
 
     @staticmethod
     def fits(weight: Tensor, taps: int, outputs: int, inputs: int) -> bool:

@@ -42,7 +42,7 @@ from acestep_lab.engines.ace_v1.linear_attention import (
 )
 from acestep_lab.engines.ace_v1.lyric_encoder import LyricEncoder
 from acestep_lab.engines.card_blocks import modulations
-from acestep_lab.models import assembly, weights
+from acestep_lab.models import assembly, products, weights
 
 EPSILON = 1e-6
 """In every norm of the transformer."""
@@ -225,7 +225,7 @@ class PatchConvolution(nn.Conv2d):
 
     def forward(self, frames: Tensor) -> Tensor:
         """[batch, frames, channels * rows] → [batch, frames, out]."""
-        return F.linear(frames, self.weight.flatten(1), self.bias)
+        return products.linear(frames, self.weight.flatten(1), self.bias)
 
 
 class FrameNorm(nn.GroupNorm):
