@@ -1,7 +1,9 @@
 """Which component is on the device: built once, no more there than allowed, and memory that runs out is survived."""
 
+import sys
 import threading
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -355,3 +357,14 @@ def test_the_real_carrier_carries_to_the_cpu_and_back():
     mover.park(module)
     mover.tidy()
     assert next(module.parameters()).device.type == "cpu"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds")
+def test_what_a_component_held_in_ram_goes_back_to_the_machine():
+    process = psutil.Process()
+    held = [torch.ones(2**16) for _ in range(2000)]  # half a gigabyte in the heap
+    kept, filled = held[::500], process.memory_info().rss
+    del held
+    DeviceMover("cpu").tidy()
+    assert process.memory_info().rss < filled - 250e6
+    assert all(one.all() for one in kept)

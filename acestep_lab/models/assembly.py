@@ -119,14 +119,24 @@ def quiet() -> Any:
         yield
 
 
+MAPPED_AT_ONCE = 2**29
+"""Bytes of tensors taken from a file before it is opened anew: until it is closed, all that was read of it counts as this process's memory
+beside what was made of it, and a float32 copy of half precision is twice as large already."""
+
+
 def read(entries: Mapping[str, weights.Entry], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The stored tensors by name, each file opened once; floating numbers in the given dtype."""
+    """The stored tensors by name, each file opened now and then; floating numbers in the given dtype."""
     found: dict[str, Tensor] = {}
     for file in sorted({entry.file for entry in entries.values()}):
-        with opened(file) as shelf:
-            for name, entry in entries.items():
-                if entry.file == file:
-                    found[name] = _cast(shelf.get_tensor(entry.key), dtype)
+        names = [name for name, entry in entries.items() if entry.file == file]
+        while names:
+            with opened(file) as shelf:
+                taken = 0
+                while names and taken < MAPPED_AT_ONCE:
+                    name = names.pop(0)
+                    tensor = shelf.get_tensor(entries[name].key)
+                    found[name], taken = _cast(tensor, dtype), taken + tensor.nbytes
+                del tensor
     return found
 
 

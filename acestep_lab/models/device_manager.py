@@ -20,12 +20,15 @@ One thread works at a time; entering again from the same thread is free.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -111,10 +114,21 @@ class DeviceMover:
         gc.collect()
         if self.device.type in ("cuda", "xpu", "mps"):
             getattr(torch, self.device.type).empty_cache()
+        elif (trim := _trim()) is not None:
+            trim(0)
 
     def _empty_rooms(self) -> None:
         for streamed in list(self._streamed):
             streamed.leave()
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    """glibc's malloc_trim, where this is Linux with glibc: what was freed in the middle of its heap goes back to the machine, gigabytes
+    once a full-size component has left.
+    """
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    return trim
 
 
 class CardFull(MachineError):

@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 from acestep_lab.engines.ace15.cache import fingerprint
 from acestep_lab.engines.ace15.minimal_filtering import MinimalFilter
 from acestep_lab.engines.tiles import tiles
+from acestep_lab.models import products
 
 
 def prepare_vae(vae: nn.Module) -> nn.Module:
@@ -358,7 +359,8 @@ class Upsampling(nn.ConvTranspose1d):
             quick = _minimal(self, lambda: MinimalFilter.of(self.weight.unflatten(1, (2, channels)).mT, bias))
             made = _each_item(input, lambda steps: quick(steps, 1))
         else:
-            made = F.linear(self._pairs(input), self.weight, bias)  # [items, steps + 1, stride * out]
+            product = F.linear if vars(self).get("as_before") else products.linear
+            made = product(self._pairs(input), self.weight, bias)  # [items, steps + 1, stride * out]
         rows = made.view(items, (steps + 1) * stride, self.out_channels)
         return rows[:, padding : (steps + 1) * stride - padding].transpose(1, 2)
 
