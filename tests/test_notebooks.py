@@ -60,6 +60,8 @@ UNLIKE = re.compile(r"data:audio/[^\"]*|\b\d+:\d\d\b")
 """What is another each time: the serial number inside a written sound, and how long something took."""
 TIMED = ("09",)
 """Lessons whose figures show seconds of this machine, which are never the same twice."""
+FRESH = ("01", "07", "10")
+"""Lessons whose first run has a kernel of its own, as a reader's has; the others' kernel forgets every name between two runs."""
 PARAMETERS: dict[str, dict[str, Any]] = {
     "10": {"SEEDS": 2, "SECONDS": 1.0, "VALUES": [2, 3], "QUESTION": "Do steps matter?"}
 }
@@ -116,7 +118,7 @@ def used() -> Iterator[Any]:
 def test_a_lesson_runs_top_to_bottom_stays_under_a_megabyte_and_gives_the_same_bytes_again(
     lesson: Path, used: Any, tmp_path: Path
 ) -> None:
-    first = executed(lesson, tmp_path)
+    first = executed(lesson, tmp_path, None if lesson.stem[:2] in FRESH else used)
     size = len(json.dumps(first))
     assert size < 1_000_000, f"{lesson.name} is {size:,} bytes when executed."
     made = sounds(tmp_path)

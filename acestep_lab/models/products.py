@@ -41,8 +41,7 @@ def _forward(layer: nn.Linear, input: Tensor) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias, [..., in] and [out, in] to [..., out]: as `torch.nn.functional.linear`, up to the order of sums."""
-    product = _product()
-    if product is None or not _is_for_it(x, weight):
+    if not _is_for_it(x, weight) or (product := _product()) is None:
         return F.linear(x, weight, bias)
     rows: Tensor = product(x.reshape(-1, x.shape[-1]), weight.detach(), bias, "none", [], "")
     return rows.view(*x.shape[:-1], len(weight))
@@ -50,6 +49,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _is_for_it(x: Tensor, weight: Tensor) -> bool:
     """Whether these are plain float32 numbers on a CPU that nobody wants gradients of, and enough of them."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
     return (
         x.dtype is weight.dtype is torch.float32
         and x.device.type == weight.device.type == "cpu"
@@ -60,8 +61,6 @@ def _is_for_it(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and type(x) is Tensor
         and type(weight) in (Tensor, nn.Parameter)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
     )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from acestep_lab.errors import Stopped
 from acestep_lab.jobs import annotating
 from acestep_lab.jobs.attributing import NAME, Asked, AttributionCost, AttributionRun, attributable
 from acestep_lab.jobs.queue import JobQueue
@@ -15,7 +13,7 @@ from acestep_lab.listen.attribution import Attribution
 from acestep_lab.prompt.tasks import Source
 from acestep_lab.remote.bench import Bench
 from acestep_lab.remote.library import RemoteLibrary
-from acestep_lab.remote.runs import Following, Line, Standing, raise_failure
+from acestep_lab.remote.runs import Following, Line, Standing, hear_how_it_goes, raise_failure
 from acestep_lab.remote.telling import understood
 from acestep_lab.remote.wire import to_wire
 from acestep_lab.takes.take import Take
@@ -58,15 +56,9 @@ def _follow(run: FarAttributionRun, line: Line, jobs: JobQueue, bench: Bench, fi
     """The body of a run: holds no session, so that one nobody holds any more can go."""
 
     def hear(kind: str, data: Any, behind: bool) -> None:
-        if stands := {name: data[name] for name in ("fraction", "eta", "doing") if name in data}:
-            run.stands(stands)
-        if kind == "state" and not run.stopping and data["state"] not in ("queued", run.state):
-            with contextlib.suppress(Stopped):
-                run.enter(data["state"])
-        elif kind == "effect":
+        hear_how_it_goes(run, kind, data)
+        if kind == "effect":
             run.measured(data["effect"])
-        elif kind == "message":
-            run.message(data["message"])
 
     outcome = Following(line, jobs, run, hear).outcome("attribute", fields)
     raise_failure(run, outcome)

@@ -330,16 +330,12 @@ def follow_render(
         run.add(place, shelf.take(id, sources(place), run.message))
 
     def hear(kind: str, data: Any, behind: bool) -> None:
-        if stands := {name: data[name] for name in ("fraction", "eta", "doing") if name in data}:
-            run.stands(stands)
+        hear_how_it_goes(run, kind, data)
         if kind == "step":
             step = FarStep.of(data, following.id, partial(line.latent, following.id, data["number"], data["item"]))
             if not behind:
                 step.look(partial(glance.latent, following.id, data["number"], data["item"]))
             run.show(step)
-        elif kind == "state" and not run.stopping and data["state"] not in ("queued", run.state):
-            with contextlib.suppress(Stopped):  # the other machine is told of it first
-                run.enter(data["state"])
         elif kind == "take":
             with contextlib.suppress(LabError):  # tried once more at the end
                 bring(data["place"], data["id"])
@@ -348,8 +344,6 @@ def follow_render(
             run.plans = tuple(data["plans"])
         elif kind == "token":
             run.token(data["token"])
-        elif kind == "message":
-            run.message(data["message"])
 
     following = Following(line, jobs, run, hear)
     run.can_keep(
@@ -378,13 +372,9 @@ def follow_plan(line: Line, jobs: JobQueue, run: PlanRun, kind: str, fields: Map
     """The body of a question to the planner of the other machine."""
 
     def hear(kind: str, data: Any, behind: bool) -> None:
-        if kind == "state" and not run.stopping and data["state"] not in ("queued", run.state):
-            with contextlib.suppress(Stopped):
-                run.enter(data["state"])
-        elif kind == "token":
+        hear_how_it_goes(run, kind, data)
+        if kind == "token":
             run.token(data["token"])
-        elif kind == "message":
-            run.message(data["message"])
 
     try:
         outcome = Following(line, jobs, run, hear).outcome(kind, fields)
@@ -396,6 +386,17 @@ def follow_plan(line: Line, jobs: JobQueue, run: PlanRun, kind: str, fields: Map
     with understood(line.connection.url):
         run.written(plans_from(value if isinstance(value, list) else [value]))
     run.finish()
+
+
+def hear_how_it_goes(run: Run[Any, Any], kind: str, data: Mapping[str, Any]) -> None:
+    """Of what a run tells there, what all of them tell: how far it is, what it is at, and what there is to say."""
+    if isinstance(run, Standing) and (told := {name: data[name] for name in ("fraction", "eta", "doing") if name in data}):
+        run.stands(told)
+    if kind == "state" and not run.stopping and data["state"] not in ("queued", run.state):
+        with contextlib.suppress(Stopped):  # the other machine is told of it first
+            run.enter(data["state"])
+    elif kind == "message":
+        run.message(data["message"])
 
 
 def raise_failure(run: Run[Any, Any], outcome: Mapping[str, Any]) -> None:

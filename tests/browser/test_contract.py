@@ -128,6 +128,7 @@ def lab(host: Host, kernel: str) -> None:
         "jupyterlab",
         "--allow-root",
         "--no-browser",
+        "--expose-app-in-browser",
         "--ip",
         "127.0.0.1",
         "--port",
@@ -145,9 +146,16 @@ def open_lab(window: Window, host: Host) -> Any:
     wait_for(lambda: answers(host.port), 240, "JupyterLab")
     page.goto(f"http://127.0.0.1:{host.port}/lab/tree/contract.ipynb?reset")
     page.locator(".jp-Notebook").wait_for(timeout=240_000)
-    page.get_by_text("Idle", exact=False).first.wait_for(timeout=240_000, state="attached")
+    wait_for(lambda: page.evaluate(KERNEL_READY), 240, "the kernel")
     wait_for(lambda: _runs(page), 240, "the first cell's run")
     return page
+
+
+KERNEL_READY = """() => { const at = window.jupyterapp?.shell.currentWidget?.sessionContext;
+  const kernel = at?.session?.kernel;
+  return !!kernel && at.isReady && !at.hasNoKernel && kernel.connectionStatus === "connected" && kernel.status === "idle"; }"""
+"""Whether the notebook in front has its kernel: of cells that are run before, JupyterLab runs some, and asks for a kernel for the others
+behind everybody's back."""
 
 
 def _runs(page: Any) -> bool:

@@ -29,7 +29,7 @@ def test_a_waiting_cell_and_a_live_run_each_end_in_one_player_stop_works_and_a_c
     notebook(
         tmp_path / "contract.ipynb",
         SETUP,
-        'lab.make(Recipe("a cell that waits", seconds=4, steps=40))',
+        'lab.make(Recipe("a cell that waits", seconds=4, steps=16))',
         'lab.start(Recipe("a live run", seconds=4, steps=8))',
         'lab.start(Recipe("an endless run", seconds=4, steps=200))',
         'PromptEditor(Recipe("alone", seconds=2, steps=1), session=lab)',
