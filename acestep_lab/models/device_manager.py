@@ -127,7 +127,9 @@ def _trim() -> Callable[[int], int] | None:
     """glibc's malloc_trim, where this is Linux with glibc: what was freed in the middle of its heap goes back to the machine, gigabytes
     once a full-size component has left.
     """
-    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim: Callable[[int], int] | None = (
+        getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    )
     return trim
 
 

@@ -390,7 +390,9 @@ def follow_plan(line: Line, jobs: JobQueue, run: PlanRun, kind: str, fields: Map
 
 def hear_how_it_goes(run: Run[Any, Any], kind: str, data: Mapping[str, Any]) -> None:
     """Of what a run tells there, what all of them tell: how far it is, what it is at, and what there is to say."""
-    if isinstance(run, Standing) and (told := {name: data[name] for name in ("fraction", "eta", "doing") if name in data}):
+    if isinstance(run, Standing) and (
+        told := {name: data[name] for name in ("fraction", "eta", "doing") if name in data}
+    ):
         run.stands(told)
     if kind == "state" and not run.stopping and data["state"] not in ("queued", run.state):
         with contextlib.suppress(Stopped):  # the other machine is told of it first
