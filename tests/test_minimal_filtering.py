@@ -81,3 +81,13 @@ def test_new_weights_are_noticed_and_half_precision_is_left_to_torch() -> None:
     assert not MinimalFilter.fits(conv.weight.bfloat16(), 7, WIDE, WIDE)
     assert not MinimalFilter.fits(conv.weight, 7, 2, WIDE)
     assert not MinimalFilter.fits(conv.weight, 3, WIDE, WIDE)
+
+
+def test_what_is_no_input_of_a_layer_is_torchs_to_answer() -> None:
+    conv = nn.Conv1d(WIDE, WIDE, 7, padding=3)
+    Convolution.of(conv)
+    with torch.inference_mode():
+        assert conv(torch.zeros(0, WIDE, 20)).shape == (0, WIDE, 20)
+        for odd in (torch.zeros(1, 1, 50), torch.zeros(1, WIDE + 1, 50)):
+            with pytest.raises(RuntimeError):
+                conv(odd)

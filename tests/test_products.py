@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -71,6 +72,19 @@ def test_wherever_it_is_not_for_torchs_own_bytes_come(counted: Counted) -> None:
     assert counted.calls == 0
 
 
+def test_a_bias_is_read_as_it_is_meant_or_refused_as_torch_refuses_it(counted: Counted) -> None:
+    x, weight, many = torch.randn(40, 16), torch.randn(8, 16), torch.randn(16)
+    with torch.no_grad():
+        for bias in (many[::2], torch.randn(1).expand(8), torch.randn(1)):
+            assert torch.equal(products.linear(x, weight, bias), F.linear(x, weight, bias))
+        assert torch.allclose(products.linear(x, weight, many[8:]), F.linear(x, weight, many[8:]), rtol=1e-5, atol=1e-5)
+        assert counted.calls == 1
+        with pytest.raises(RuntimeError):
+            products.linear(x, weight, torch.randn(7))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert products.linear(x, weight).dtype is torch.bfloat16
+
+
 def test_a_torch_without_that_operator_multiplies_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     products._product.cache_clear()
@@ -92,10 +106,13 @@ def test_layers_stay_linear_layers_that_are_copied_stored_and_trained(counted: C
         before = module(torch.randn(40, 16))
         assert before.any()
     assert counted.calls == 3
-    assert [type(layer) for layer in module] == [nn.Linear, nn.Linear]
+    assert all(isinstance(layer, nn.Linear) for layer in module)
+    stored = pickle.loads(pickle.dumps(module))
+    with torch.no_grad():
+        assert torch.equal(stored(ones := torch.ones(40, 16)), module(ones))
     assert list(module.state_dict()) == list(nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 4)).state_dict())
     storage.to_int8(module)
-    assert not any(type(layer) is nn.Linear for layer in module)
+    assert not any(type(layer) in products.PLAIN for layer in module)
 
 
 @pytest.mark.parametrize(("gigabytes", "quick"), [(3, True), (0.001, False)])
@@ -109,4 +126,4 @@ def test_a_large_checkpoint_on_a_cpu_gets_it_and_a_small_one_makes_the_bytes_it_
         lambda name, dtype: nn.Sequential(nn.Linear(8, 8)), plan, lambda plan: DeviceMover("cpu", None, None)
     )
     with devices.on("dit") as module:
-        assert ("forward" in vars(module[0])) is quick
+        assert (type(module[0]) is products.OneDnnLinear) is quick

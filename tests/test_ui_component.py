@@ -66,6 +66,9 @@ def test_one_comm_stays_open_while_components_come_and_go() -> None:
     BellWidget().close()
     assert Widget.widgets[stays.model_id] is stays is component._one_that_stays()
     assert stays.comm is not None
+    Widget.close_all()
+    BellWidget()
+    assert component._one_that_stays().comm is not None, "whoever closes all widgets goes on with one open"
 
 
 def test_bytes_arrive_whole(bell: Any) -> None:

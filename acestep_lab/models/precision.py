@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from acestep_lab.errors import MachineError, shown
+from acestep_lab.models.products import PLAIN
 from acestep_lab.prompt.checks import is_a, plain_text
 
 ROWS = 512
@@ -233,7 +234,7 @@ def _candidates(dit: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
     for parent_name, parent in list(dit.named_modules()):
         for name, child in list(parent.named_children()):
             path = f"{parent_name}.{name}"
-            if type(child) is nn.Linear and not any(word in path for word in KEPT_FULL):
+            if type(child) in PLAIN and not any(word in path for word in KEPT_FULL):
                 yield parent, name, child
 
 

@@ -1,6 +1,6 @@
 """Linear layers in float32 on a CPU by oneDNN's product, where torch leaves them to its BLAS. Knows layers, no models.
 
-    products.install(module)               # in place; the layers stay nn.Linear, and their weights as they lie
+    products.install(module)               # in place; the layers are still an nn.Linear, and their weights as they lie
     products.linear(x, weight, bias)       # one product
 
 torch multiplies float32 by MKL, which does less than the processor could on makes other than its own. oneDNN, which torch carries
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import platform
 from functools import cache
-from types import MethodType
 from typing import Any
 
 import torch
@@ -24,27 +23,44 @@ ROWS = 32
 """Fewer rows of a product are the reading of its weight, and MKL reads as quickly."""
 
 
-def install(module: nn.Module) -> nn.Module:
-    """Let a module's linear layers multiply so from now on; the same module comes back.
-
-    Each asks at every call: on a card, in half precision, while gradients flow or while something traces it, it is torch's own.
+class OneDnnLinear(nn.Linear):
+    """A linear layer that multiplies so. It asks at every call: on a card, in half precision, while gradients flow or while something
+    traces it, it is torch's own.
     """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+PLAIN = (nn.Linear, OneDnnLinear)
+"""Linear layers with a weight of their own and nothing around it."""
+
+
+def install(module: nn.Module) -> nn.Module:
+    """Let a module's linear layers multiply so from now on; the same module comes back."""
     for layer in module.modules():
-        if type(layer) is nn.Linear and "forward" not in vars(layer):
-            vars(layer)["forward"] = MethodType(_forward, layer)
+        if type(layer) is nn.Linear:
+            layer.__class__ = OneDnnLinear
     return module
-
-
-def _forward(layer: nn.Linear, input: Tensor) -> Tensor:
-    return linear(input, layer.weight, layer.bias)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias, [..., in] and [out, in] to [..., out]: as `torch.nn.functional.linear`, up to the order of sums."""
-    if not _is_for_it(x, weight) or (product := _product()) is None:
+    product = _product() if _is_for_it(x, weight) and _fits(bias, weight) else None
+    if product is None:
         return F.linear(x, weight, bias)
     rows: Tensor = product(x.reshape(-1, x.shape[-1]), weight.detach(), bias, "none", [], "")
     return rows.view(*x.shape[:-1], len(weight))
+
+
+def _fits(bias: Tensor | None, weight: Tensor) -> bool:
+    """Whether oneDNN reads a bias as it is meant: it heeds no strides, and no types but the weight's."""
+    return bias is None or (
+        bias.shape == weight.shape[:1]
+        and bias.dtype is weight.dtype
+        and bias.device == weight.device
+        and bias.is_contiguous()
+    )
 
 
 def _is_for_it(x: Tensor, weight: Tensor) -> bool:
@@ -59,6 +75,7 @@ def _is_for_it(x: Tensor, weight: Tensor) -> bool:
         and x.numel() >= ROWS * x.shape[-1] > 0
         and weight.is_contiguous()
         and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
         and type(x) is Tensor
         and type(weight) in (Tensor, nn.Parameter)
     )
@@ -77,9 +94,10 @@ def _product() -> Any:
     ):
         return None
     with torch.no_grad():
-        x, weight, bias = torch.arange(12.0).view(3, 4), torch.arange(8.0).view(2, 4), torch.tensor([0.5, -1.0])
+        x, weight, bias = (torch.arange(n, dtype=torch.float32, device="cpu") for n in (12, 8, 2))
         try:
-            found = product(x, weight, bias, "none", [], "")
+            found = product(x.view(3, 4), weight.view(2, 4), bias, "none", [], "")
+            same = torch.equal(found, F.linear(x.view(3, 4), weight.view(2, 4), bias))
         except (RuntimeError, TypeError, NotImplementedError):
             return None
-    return product if torch.equal(found, F.linear(x, weight, bias)) else None
+    return product if same else None

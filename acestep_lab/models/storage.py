@@ -14,6 +14,7 @@ from torch.nn import functional
 from acestep_lab._libraries import diffusers_hooks
 from acestep_lab.errors import MachineError
 from acestep_lab.models.precision import DynamicInt8Linear
+from acestep_lab.models.products import PLAIN
 
 FP8 = torch.float8_e4m3fn
 STEPS = 127
@@ -71,7 +72,7 @@ def to_int8(module: nn.Module) -> None:
     """Replace every plain linear layer; a LoRA's own small ones, and those kept already, are left as they are."""
     for parent_name, parent in list(module.named_modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and not _is_adapter(f"{parent_name}.{name}"):
+            if type(child) in PLAIN and not _is_adapter(f"{parent_name}.{name}"):
                 setattr(parent, name, Int8Linear(child))
 
 

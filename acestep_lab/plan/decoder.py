@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acestep_lab.errors import CheckpointError
+from acestep_lab.models.products import PLAIN
 
 
 class LinearMaps:
@@ -29,7 +30,7 @@ class LinearMaps:
 
     def __init__(self, *maps: nn.Module) -> None:
         self.maps = maps
-        plain = all(type(one) is nn.Linear and type(one.weight) is nn.Parameter and one.bias is None for one in maps)
+        plain = all(type(one) in PLAIN and type(one.weight) is nn.Parameter and one.bias is None for one in maps)
         self.weight: Tensor | None = _contiguous([one.weight for one in maps]) if plain else None  # type: ignore[misc]
 
     def __call__(self, state: Tensor) -> Tensor:

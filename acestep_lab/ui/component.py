@@ -155,7 +155,9 @@ def _same(claimed: object, own: object) -> bool:
         return False
 
 
-@cache
+_staying: list[Widget] = []
+
+
 def _one_that_stays() -> Widget:
     """A widget without a view that is never closed, so that one comm is open for as long as the kernel lives.
 
@@ -163,7 +165,9 @@ def _one_that_stays() -> Widget:
     that moment, as when a cell's player takes the place of its progress, it is given the subshell that is ending, and everything
     its page says from then on is lost ("Unknown subshell_id" in the kernel's log; JupyterLab 4.4 to 4.6 with ipykernel 7).
     """
-    return Layout()
+    if not _staying or _staying[0].comm is None:  # somebody may have closed all widgets
+        _staying[:] = [Layout()]
+    return _staying[0]
 
 
 class _WidgetHost(anywidget.AnyWidget):

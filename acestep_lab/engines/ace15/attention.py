@@ -36,6 +36,7 @@ from torch.utils.checkpoint import checkpoint
 from acestep_lab._libraries import ace_step_transformer, diffusers_outputs
 from acestep_lab.engines.ace15.cache import fingerprint, same
 from acestep_lab.errors import RecipeError
+from acestep_lab.models.products import PLAIN
 from acestep_lab.models.written import version
 
 if TYPE_CHECKING:
@@ -191,7 +192,9 @@ def _as(states: Tensor, like: Tensor) -> Tensor:
 
 def in_slabs(mlp: nn.Module, x: Tensor) -> Tensor:
     """What the network of a layer makes of tokens [items, tokens, width], some of them at a time: each is looked at by itself."""
-    network = type(mlp).forward if torch.is_grad_enabled() else _in_place
+    gate: Any = getattr(mlp, "gate_proj", None)
+    alone = type(gate) in PLAIN and not gate._forward_hooks  # nobody else holds what it gives
+    network = _in_place if alone and not torch.is_grad_enabled() else type(mlp).forward
     rows = x.flatten(0, 1)  # cut along [items, tokens], torch would copy the weights for every slab
     return torch.cat([network(mlp, some) for some in rows.split(ROWS)]).view_as(x)
 

@@ -255,7 +255,12 @@ class Convolution(nn.Conv1d):
         if not _use_own_layers(input):
             return super().forward(input)
         stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
-        if (quick := self.minimal) is not None:
+        if (
+            input.ndim == 3
+            and input.numel()
+            and input.shape[1] == self.in_channels
+            and (quick := self.minimal) is not None
+        ):
             return _each_item(input, lambda steps: quick(steps, padding)).transpose(1, 2)
         table, weight = input.unsqueeze(2), self.weight.unsqueeze(2)  # a picture one pixel high
         return F.conv2d(table, weight, self.bias, (1, stride), (0, padding), (1, dilation), self.groups).squeeze(2)
@@ -289,7 +294,7 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         unit: Any = self
-        quick = unit.conv1.minimal if _use_own_layers(x) else None
+        quick = getattr(unit.conv1, "minimal", None) if _use_own_layers(x) and x.numel() else None
         if quick is not None:
             return _each_item(x, lambda steps: self._filtered(steps, quick)).transpose(1, 2)
         seen: Tensor = unit.conv1(unit.snake1(x))
@@ -413,7 +418,7 @@ def in_pieces(units: list[Any], x: Tensor) -> Tensor:
         return x
     context = sum(int(unit.conv1.padding[0]) for unit in units)
     own = _use_own_layers(x)
-    most = FILTERED_STRETCH if own and units[0].conv1.minimal is not None else STRETCH
+    most = FILTERED_STRETCH if own and getattr(units[0].conv1, "minimal", None) is not None else STRETCH
     stretch = max(most // x.shape[1], 16 * context)
     if not own or x.shape[-1] <= stretch:
         return _one_after_another(units, x)
