@@ -180,6 +180,18 @@ def test_attention_in_slabs_is_attention_under_a_dense_mask(
     assert_near(found, expected, NEAR if dtype == torch.float32 else 0.03)
 
 
+def test_what_a_hook_keeps_of_a_layers_network_is_not_overwritten(stock: Any) -> None:
+    mlp, kept = stock.layers[0].mlp, list[Tensor]()
+    x = torch.randn(1, 5, mlp.gate_proj.in_features)
+    with torch.no_grad():
+        exact, alone = mlp(x), attention.in_slabs(mlp, x)
+        mlp.gate_proj.register_forward_hook(lambda module, given, found: kept.append(found))
+        heard = attention.in_slabs(mlp, x)
+        assert torch.equal(kept[0], torch.nn.functional.linear(x.flatten(0, 1), mlp.gate_proj.weight))
+    assert torch.equal(alone, heard)
+    assert_near(alone, exact, NEAR)
+
+
 def test_the_precision_of_other_products_is_left_alone() -> None:
     query = draw(1, 300, 2, 8).bfloat16()
     attend(query, query, query, 0.3)

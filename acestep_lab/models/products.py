@@ -4,8 +4,8 @@
     products.linear(x, weight, bias)       # one product
 
 torch multiplies float32 by MKL, which does less than the processor could on makes other than its own. oneDNN, which torch carries
-for half precision, reads the very same weight: 114 to 124 billion multiply-adds a second where MKL did 87 to 107 on AVX2, 212 to 234
-where it did 94 to 106 on an AMD with AVX-512 (one thread, weights of a 2B DiT; `python -m tests.benchmarks.bench_products`).
+for half precision, reads the very same weight: 98 to 128 billion operations a second where MKL did 87 to 111 on AVX2, 183 to 243 where it did 92 to 113 on an
+AMD with AVX-512 (one thread; weights of a 2B DiT, and the lowest of a 0.6B planner; `python -m tests.benchmarks.bench_products`).
 Its sums have another order, so bytes differ by rounding: small checkpoints, such as the pocket, are left as they were.
 """
 

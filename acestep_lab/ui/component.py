@@ -163,7 +163,7 @@ def _one_that_stays() -> Widget:
 
     JupyterLab gives all comms of widgets one subshell of the kernel and ends it with the last of them. Where the next comm opens at
     that moment, as when a cell's player takes the place of its progress, it is given the subshell that is ending, and everything
-    its page says from then on is lost ("Unknown subshell_id" in the kernel's log; JupyterLab 4.4 to 4.6 with ipykernel 7).
+    its page says from then on is lost ("Unknown subshell_id" in the kernel's log; seen in JupyterLab 4.6.6 with ipykernel 7.4.0).
     """
     if not _staying or _staying[0].comm is None:  # somebody may have closed all widgets
         _staying[:] = [Layout()]

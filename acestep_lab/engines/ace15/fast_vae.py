@@ -193,7 +193,7 @@ class Snake(nn.Module):
         if half:
             wave, frequency, height = _nearly_squared_sine, frequency / math.pi, height * SCALE
         elif vars(self).get("as_before"):
-            wave = _sine_squared
+            wave = _squared_sine_by_torch
         else:
             wave, frequency, height = _squared_sine, frequency / math.pi, height * 4
         rows = min(max(1, self.PIECE // x.shape[1]), x.shape[2])
@@ -209,7 +209,7 @@ class Snake(nn.Module):
         return out
 
 
-def _sine_squared(turned: Tensor, spare: Tensor) -> Tensor:
+def _squared_sine_by_torch(turned: Tensor, spare: Tensor) -> Tensor:
     """sin² of angles by torch's sine, in place."""
     return turned.sin_().square_()
 

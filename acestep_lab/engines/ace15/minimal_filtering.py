@@ -26,7 +26,7 @@ POINTS = (0.0, 1.0, -1.0, 0.7, -0.7, 1.5, -1.5, 0.35, -0.35, 3.0, -3.0)
 LEAST_CHANNELS = 128
 """In narrower layers the sums around the products cost what they save."""
 MOST_NUMBERS = 2**24
-"""A larger weight is not kept once more: the full-size VAE's first upsampling, 42 million numbers for a thirtieth of the work."""
+"""A larger weight is not kept once more: the full-size VAE's first upsampling, 42 million numbers for a sixtieth of the multiply-adds."""
 IN_DOUBLE = 2**17
 """Numbers worked out in double precision at once: no filter is there twice, and they stay in a core's cache."""
 ROWS = 192
